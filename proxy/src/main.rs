@@ -1,0 +1,2 @@
+//! The `flotilla-proxy` binary.
+fn main() {}
