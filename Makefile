@@ -1,0 +1,91 @@
+# Names for the commands of this project. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE ?= $(if $(FLOTILLA_CACHE),$(FLOTILLA_CACHE),$(HOME)/.cache/flotilla)
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := $(CACHE)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+E2E := cargo run --quiet --package e2e --bin flotilla-e2e --
+DEMO ?= run
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+# ---- using it ----------------------------------------------------------------------------------
+
+.PHONY: build
+build: ## Build flotilla and flotilla-proxy
+	@echo "building flotilla and flotilla-proxy (about 4 minutes the first time on two cores)"
+	cargo build --quiet --package operator --package proxy --bins
+
+.PHONY: demo
+demo: build ## Three proxies, two upstreams and examples/quickstart on this machine (DEMO=once: make one edit, show it, end)
+	target/debug/flotilla standalone --manifests examples/quickstart --proxies 3 $(if $(filter once,$(DEMO)),--once)
+
+.PHONY: images
+images: ## Static binaries in two OCI archives: target/images/flotilla.tar and flotilla-proxy.tar
+	$(E2E) images
+
+.PHONY: cluster
+cluster: ## A real Kubernetes on this machine; prints how to point kubectl at it
+	$(E2E) up
+
+.PHONY: cluster-down
+cluster-down: ## Remove every trace of it
+	$(E2E) down
+
+# ---- tests -------------------------------------------------------------------------------------
+
+.PHONY: test
+test: test-fast deny demo-once test-cluster ## Everything: format, lints, unit, golden, simulation, integration, demo, cluster
+
+.PHONY: test-fast
+test-fast: fmt-check lint test-rust ## The inner loop: all but the demo and the cluster
+
+.PHONY: test-rust
+test-rust:
+	@echo "building and running the tests (about 5 minutes the first time on two cores)"
+	cargo build --quiet --package operator --package proxy --bins
+	cargo test --quiet --workspace --exclude e2e
+
+.PHONY: fmt-check
+fmt-check:
+	cargo fmt --all --check
+
+.PHONY: lint
+lint:
+	@echo "checking with clippy (about 3 minutes the first time on two cores)"
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+.PHONY: deny
+deny: $(CARGO_DENY) ## Licenses, banned crates and sources of every dependency
+	$(CARGO_DENY) --log-level error check licenses bans sources
+
+$(CARGO_DENY):
+	@echo "building cargo-deny $(CARGO_DENY_VERSION) once, into $(CACHE) (about 5 minutes on two cores)"
+	cargo install --quiet --locked --version $(CARGO_DENY_VERSION) --no-default-features \
+	  --root $(CACHE)/cargo-deny-$(CARGO_DENY_VERSION) --target-dir $(CACHE)/build/cargo-deny cargo-deny
+	rm -rf $(CACHE)/build/cargo-deny
+
+.PHONY: demo-once
+demo-once:
+	$(MAKE) --no-print-directory demo DEMO=once
+
+.PHONY: test-cluster
+test-cluster: ## The scenarios on a real Kubernetes, with kubectl, helm and curl
+	@echo "cluster scenarios (about 10 minutes; the first time also builds Kubernetes and helm: 10 more)"
+	cargo test --quiet --package e2e
+
+# ---- figures -----------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: ## Convergence over 3 and 50 proxies on a real cluster, memory, API writes per change
+	$(E2E) bench
+
+# ---- generated files ---------------------------------------------------------------------------
+
+.PHONY: generate
+generate: ## Write crds/ and the other generated files anew
+	UPDATE=1 cargo test --quiet --package operator --test it generated
