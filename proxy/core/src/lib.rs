@@ -1,1 +1,5 @@
-//! Placeholder: its owner writes it.
+//! The pure core of the gateway: what a request and a plugin are, without any IO.
+
+pub mod answer;
+pub mod exchange;
+pub mod plugin;

@@ -1,0 +1,214 @@
+//! Plugins: Kong's phases as a trait, and the building of a generation's instances.
+//!
+//! A plugin is built once per configuration from its validated `config` and then shared by all requests. What it needs
+//! of the world comes through [`Services`]; what must outlive a configuration (counters, cached answers, metrics) lives
+//! in [`Lasting`]. This is the interface that custom plugins will use: nothing here reaches past the [`Exchange`].
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::exchange::{Exchange, Later};
+
+pub use directory::{
+    Consumer, Credential, CredentialKind, DEFAULT_WORKSPACE, Directory, Entities, compact,
+};
+pub use lasting::Lasting;
+pub use plan::{Chosen, Plan, Plugins};
+pub use registry::{Definition, definition};
+pub use services::{Framing, Ldap, Queue, Redis, Reply, ServiceError, Services, Sink, Target};
+
+mod directory;
+mod lasting;
+mod plan;
+mod registry;
+mod services;
+
+/// One configured plugin. Every phase has a default that does nothing; [`Definition::phases`] says which ones matter,
+/// so that the others are not even called.
+pub trait Plugin: Send + Sync {
+    /// Before routing. Only plugins without a scope run here.
+    fn rewrite(&self, _exchange: &mut Exchange) {}
+
+    /// Before the upstream is asked: may answer instead.
+    fn access<'a>(&'a self, _exchange: &'a mut Exchange) -> Access<'a> {
+        Access::Continue
+    }
+
+    /// Once the answer's head is known, whoever made it.
+    fn header_filter(&self, _exchange: &mut Exchange) {}
+
+    /// When all is over.
+    fn log(&self, _exchange: &mut Exchange) {}
+}
+
+/// What a plugin says in `access`.
+pub enum Access<'a> {
+    /// Go on.
+    Continue,
+    /// Answer with this; later plugins do not run their `access`.
+    Respond(Box<Answer>),
+    /// Not known yet: something must be read first.
+    Later(Later<'a, Flow>),
+}
+
+impl Access<'_> {
+    /// Answers with this.
+    #[must_use]
+    pub fn respond(answer: Answer) -> Self {
+        Self::Respond(Box::new(answer))
+    }
+}
+
+/// Whether the request goes on.
+#[must_use]
+pub enum Flow {
+    /// To the next plugin, then to the upstream.
+    Continue,
+    /// Back to the client.
+    Respond(Box<Answer>),
+}
+
+impl Flow {
+    /// Answers with this.
+    pub fn respond(answer: Answer) -> Self {
+        Self::Respond(Box::new(answer))
+    }
+}
+
+impl<'a> From<Flow> for Access<'a> {
+    fn from(flow: Flow) -> Self {
+        match flow {
+            Flow::Continue => Access::Continue,
+            Flow::Respond(answer) => Access::Respond(answer),
+        }
+    }
+}
+
+/// The phases that a plugin takes part in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Phases(u8);
+
+impl Phases {
+    /// `rewrite`.
+    pub const REWRITE: Self = Self(1);
+    /// `access`.
+    pub const ACCESS: Self = Self(2);
+    /// `header_filter` and, by the filters that it adds, `body_filter`.
+    pub const HEADER_FILTER: Self = Self(4);
+    /// `log`.
+    pub const LOG: Self = Self(8);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in it.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What a plugin is built from.
+pub struct Config<'a> {
+    /// The plugin entity's id.
+    pub id: &'a str,
+    /// Its `config`, validated and with defaults.
+    pub config: &'a Value,
+    /// The route that it is bound to.
+    pub route: Option<&'a str>,
+    /// The service that it is bound to.
+    pub service: Option<&'a str>,
+    /// The consumers and credentials of the configuration.
+    pub directory: &'a Arc<Directory>,
+    /// The world.
+    pub context: &'a Context,
+}
+
+impl Config<'_> {
+    /// A text field, unless null or missing.
+    #[must_use]
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.config.get(field)?.as_str()
+    }
+
+    /// A text field as an owned string, empty where it is missing.
+    #[must_use]
+    pub fn string(&self, field: &str) -> String {
+        self.text(field).unwrap_or_default().to_owned()
+    }
+
+    /// A boolean field; missing is false.
+    #[must_use]
+    pub fn flag(&self, field: &str) -> bool {
+        self.config.get(field).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// A number.
+    #[must_use]
+    pub fn number(&self, field: &str) -> Option<f64> {
+        self.config.get(field)?.as_f64()
+    }
+
+    /// A list of texts; missing is empty.
+    #[must_use]
+    pub fn list(&self, field: &str) -> Vec<String> {
+        texts(self.config.get(field))
+    }
+
+    /// A status code.
+    #[must_use]
+    pub fn status(&self, field: &str, default: StatusCode) -> StatusCode {
+        self.number(field)
+            .and_then(|number| StatusCode::from_u16(number as u16).ok())
+            .unwrap_or(default)
+    }
+}
+
+/// The texts of a JSON list; nothing where it is not one.
+pub(crate) fn texts(value: Option<&Value>) -> Vec<String> {
+    value
+        .and_then(Value::as_array)
+        .map(|items| items.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+/// What all plugins share with the world.
+#[derive(Clone)]
+pub struct Context {
+    /// IO, clock and randomness.
+    pub services: Arc<dyn Services>,
+    /// What outlives configurations.
+    pub lasting: Arc<Lasting>,
+}
+
+/// Why a plugin that passed validation cannot be run here.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A pattern that this gateway's regular expressions cannot say.
+    #[error("failed to compile pattern '{pattern}' of plugin '{plugin}'")]
+    Pattern {
+        /// The plugin's name.
+        plugin: &'static str,
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        source: Box<regex::Error>,
+    },
+    /// A plugin that Kong has and this gateway cannot run.
+    #[error("plugin '{0}' is known but cannot be run by this gateway")]
+    Unsupported(String),
+    /// A field whose value cannot be used.
+    #[error("failed to use field '{field}' of plugin '{plugin}'")]
+    Field {
+        /// The plugin's name.
+        plugin: &'static str,
+        /// The field.
+        field: &'static str,
+    },
+}
