@@ -1,1 +1,3 @@
 //! Placeholder: its owner writes it.
+
+pub mod gateway_api;
