@@ -1,0 +1,302 @@
+//! Filling defaults and judging values, in Kong's order.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{Check, Fault, Field, Kind, Record, Shorthand};
+
+/// How foreign keys may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum References {
+    /// Only as `{"id": …}`.
+    ById,
+    /// Also as text: the id or the name of the entity.
+    ByText,
+}
+
+impl Record {
+    /// Fills defaults into `entity` and says what is wrong with it.
+    pub fn accept(
+        &self,
+        entity: &mut Map<String, Value>,
+        references: References,
+    ) -> BTreeMap<String, Fault> {
+        let mut faults = BTreeMap::new();
+        if !self.shorthands.is_empty() {
+            self.expand(entity, &mut faults);
+        }
+        for name in entity.keys() {
+            if self.field(name).is_none() {
+                faults.insert(name.clone(), "unknown field".into());
+            }
+        }
+        for (name, field) in &self.fields {
+            let value = match entity.get_mut(*name) {
+                Some(value) => value,
+                None => match field.missing() {
+                    Missing::Value(value) => entity.entry(*name).or_insert(value),
+                    Missing::Auto => continue,
+                    Missing::Fault => {
+                        faults.insert((*name).to_owned(), "required field missing".into());
+                        continue;
+                    }
+                },
+            };
+            if let Err(fault) = field.accept(value, references) {
+                faults.insert((*name).to_owned(), fault);
+            }
+        }
+        for check in &self.checks {
+            check.run(self, entity, &mut faults);
+        }
+        faults
+    }
+
+    /// Replaces older spellings by what they stand for.
+    fn expand(&self, entity: &mut Map<String, Value>, faults: &mut BTreeMap<String, Fault>) {
+        for shorthand in &self.shorthands {
+            let Some(mut value) = entity.remove(shorthand.name) else { continue };
+            if let Err(fault) = shorthand.field.accept(&mut value, References::ById) {
+                faults.insert(shorthand.name.to_owned(), fault);
+                continue;
+            }
+            for (path, value) in (shorthand.forward)(shorthand, &value) {
+                put(entity, &path, value);
+            }
+        }
+    }
+
+    /// Adds older spellings to an accepted entity, as answers show them.
+    pub fn show_shorthands(&self, entity: &mut Map<String, Value>) {
+        for (name, field) in &self.fields {
+            if let (Kind::Record(inner), Some(Value::Object(map))) =
+                (&field.kind, entity.get_mut(*name))
+            {
+                inner.show_shorthands(map);
+            }
+        }
+        for Shorthand { name, path, shown, .. } in &self.shorthands {
+            if *shown {
+                let value = path
+                    .split_first()
+                    .and_then(|(head, rest)| {
+                        rest.iter().try_fold(entity.get(*head)?, |value, step| value.get(*step))
+                    })
+                    .cloned()
+                    .unwrap_or(Value::Null);
+                entity.insert((*name).to_owned(), value);
+            }
+        }
+    }
+}
+
+enum Missing {
+    Value(Value),
+    Auto,
+    Fault,
+}
+
+impl Field {
+    /// What stands in for an absent value.
+    fn missing(&self) -> Missing {
+        if let Some(default) = &self.default {
+            return Missing::Value(default.clone());
+        }
+        if self.auto {
+            return Missing::Auto;
+        }
+        if self.required != Some(true) {
+            return if self.transient { Missing::Auto } else { Missing::Value(Value::Null) };
+        }
+        match &self.kind {
+            Kind::Record(_) if !self.is_abstract => Missing::Value(Value::Object(Map::new())),
+            _ => Missing::Fault,
+        }
+    }
+
+    /// Checks a value without changing it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_value(&self, value: &Value) -> Result<(), Fault> {
+        self.accept(&mut value.clone(), References::ById)
+    }
+
+    /// Fills defaults into the value and says what is wrong with it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn accept(&self, value: &mut Value, references: References) -> Result<(), Fault> {
+        if value.is_null() {
+            return self.accept_null();
+        }
+        self.accept_kind(value, references)?;
+        if self.referenceable && is_reference(value) {
+            return Ok(());
+        }
+        if let Value::String(text) = value
+            && text.is_empty()
+            && matches!(self.kind, Kind::String)
+            && !self.checks.iter().any(|check| matches!(check, Check::LenMin(_)))
+        {
+            // The implicit least length stands at its place in the order of checks.
+            let rank = Check::LenMin(1).rank();
+            for check in self.checks.iter().filter(|check| check.rank() < rank) {
+                check.apply(value)?;
+            }
+            return Err("length must be at least 1".into());
+        }
+        for check in &self.checks {
+            check.apply(value)?;
+        }
+        Ok(())
+    }
+
+    fn accept_null(&self) -> Result<(), Fault> {
+        for check in &self.checks {
+            match check {
+                Check::Ne(Value::Null) => return Err("value must not be null".into()),
+                Check::Eq(want, message) if !want.is_null() => {
+                    let text = || format!("value must be {}", super::check::bare(want));
+                    return Err(Fault::Message(message.map_or_else(text, Into::into)));
+                }
+                _ => {}
+            }
+        }
+        if self.required == Some(true) { Err("required field missing".into()) } else { Ok(()) }
+    }
+
+    fn accept_kind(&self, value: &mut Value, references: References) -> Result<(), Fault> {
+        match &self.kind {
+            Kind::Any => Ok(()),
+            Kind::String | Kind::Json => expect(value.is_string(), "expected a string"),
+            Kind::Boolean => expect(value.is_boolean(), "expected a boolean"),
+            Kind::Number => expect(value.is_number(), "expected a number"),
+            Kind::Integer => {
+                let whole = value.as_f64().is_some_and(|n| n.fract() == 0.0 && n.is_finite());
+                expect(whole, "expected an integer")
+            }
+            Kind::Array(elements) => accept_list(value, elements, references, "expected an array"),
+            Kind::Set(elements) => {
+                if let Value::Array(items) = value {
+                    drop_repeated(items);
+                }
+                accept_list(value, elements, references, "expected a set")
+            }
+            Kind::Map(keys, values) => {
+                let map = table(value).ok_or("expected a map")?;
+                let mut faults = BTreeMap::new();
+                for (name, item) in map {
+                    let outcome = keys
+                        .accept(&mut Value::String(name.clone()), references)
+                        .and_then(|()| accept_element(values, item, references));
+                    if let Err(fault) = outcome {
+                        faults.insert(name.clone(), fault);
+                    }
+                }
+                if faults.is_empty() { Ok(()) } else { Err(Fault::Fields(faults)) }
+            }
+            Kind::Record(record) => {
+                let map = table(value).ok_or("expected a record")?;
+                let faults = record.accept(map, references);
+                if faults.is_empty() { Ok(()) } else { Err(Fault::Fields(faults)) }
+            }
+            Kind::Foreign(_) => accept_reference(value, references),
+        }
+    }
+}
+
+fn expect(holds: bool, message: &str) -> Result<(), Fault> {
+    if holds { Ok(()) } else { Err(message.into()) }
+}
+
+/// The object; an empty list is an empty object, as in Lua.
+fn table(value: &mut Value) -> Option<&mut Map<String, Value>> {
+    if value.as_array().is_some_and(Vec::is_empty) {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut()
+}
+
+fn accept_list(
+    value: &mut Value,
+    elements: &Field,
+    references: References,
+    message: &str,
+) -> Result<(), Fault> {
+    if value.as_object().is_some_and(Map::is_empty) {
+        *value = Value::Array(Vec::new());
+    }
+    let Value::Array(items) = value else { return Err(message.into()) };
+    let mut faults = BTreeMap::new();
+    for (at, item) in items.iter_mut().enumerate() {
+        if let Err(fault) = accept_element(elements, item, references) {
+            faults.insert(at + 1, fault);
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Fault::Items(faults)) }
+}
+
+/// Elements of lists and values of maps are always required.
+fn accept_element(field: &Field, value: &mut Value, references: References) -> Result<(), Fault> {
+    if value.is_null() {
+        return field.accept_null().and(Err("required field missing".into()));
+    }
+    field.accept(value, references)
+}
+
+fn accept_reference(value: &Value, references: References) -> Result<(), Fault> {
+    let missing = || {
+        Fault::Fields(BTreeMap::from([("id".to_owned(), Fault::message("missing primary key"))]))
+    };
+    match value {
+        Value::String(_) if references == References::ByText => Ok(()),
+        Value::Object(map) => match map.get("id") {
+            None | Some(Value::Null) => Err(missing()),
+            Some(Value::String(id)) if super::check::is_uuid(id) => Ok(()),
+            Some(Value::String(_)) => {
+                let fault = Fault::message("expected a valid UUID");
+                Err(Fault::Fields(BTreeMap::from([("id".to_owned(), fault)])))
+            }
+            Some(_) => {
+                let fault = Fault::message("expected a string");
+                Err(Fault::Fields(BTreeMap::from([("id".to_owned(), fault)])))
+            }
+        },
+        _ => Err(missing()),
+    }
+}
+
+fn is_reference(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.starts_with("{vault://") && text.ends_with('}'))
+}
+
+fn drop_repeated(items: &mut Vec<Value>) {
+    let mut at = 1;
+    while at < items.len() {
+        if items[..at].contains(&items[at]) {
+            items.remove(at);
+        } else {
+            at += 1;
+        }
+    }
+}
+
+fn put(map: &mut Map<String, Value>, path: &[&'static str], value: Value) {
+    match path {
+        [] => {}
+        [name] => {
+            map.insert((*name).to_owned(), value);
+        }
+        [head, rest @ ..] => {
+            let inner = map.entry(*head).or_insert(Value::Null);
+            if inner.is_null() {
+                *inner = Value::Object(Map::new());
+            }
+            if let Value::Object(inner) = inner {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
