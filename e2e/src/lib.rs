@@ -1,1 +1,23 @@
-//! Placeholder: its owner writes it.
+//! What the cluster scenarios stand on: a real Kubernetes on this machine, images of the product, the
+//! clients that its users have, and the blows that a fleet must survive.
+//!
+//! Needs Linux, root and a Go toolchain; it installs and builds whatever else it lacks. It touches nothing
+//! that it did not make.
+
+pub mod binaries;
+pub mod cluster;
+pub mod command;
+pub mod components;
+pub mod images;
+pub mod netns;
+pub mod oci;
+pub mod packages;
+pub mod pki;
+pub mod place;
+pub mod processes;
+
+/// Says on standard error what takes a while.
+#[expect(clippy::print_stderr, reason = "progress is for the person who waits")]
+pub fn say(line: &str) {
+    eprintln!("e2e: {line}");
+}

@@ -1,0 +1,101 @@
+//! Container images without an engine: OCI archives of our own making, and their import into containerd.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::command::finish;
+use crate::oci::{File, Image};
+use crate::place::Place;
+
+/// The image that holds a pod's namespaces open.
+pub const PAUSE: &str = "flotilla.test/pause:1";
+/// The upstream of the scenarios.
+pub const ECHO: &str = "flotilla.test/echo:1";
+/// The operator's image, as built from this tree.
+pub const OPERATOR: &str = "flotilla.test/flotilla:e2e";
+/// The proxy's image, as built from this tree.
+pub const PROXY: &str = "flotilla.test/flotilla-proxy:e2e";
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The pause image: busybox, asleep.
+pub fn pause() -> Result<Image> {
+    let busybox =
+        ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|file| Path::new(file).exists());
+    let busybox = busybox.context("failed to find busybox")?;
+    let program = File::program("busybox", read(Path::new(busybox))?);
+    Ok(Image {
+        name: PAUSE.to_owned(),
+        files: vec![program],
+        entrypoint: vec!["/busybox".into(), "sleep".into(), "2147483647".into()],
+    })
+}
+
+/// Builds the static programs and returns the images made of them: operator, proxy, echo.
+pub fn build() -> Result<Vec<Image>> {
+    crate::say("building static programs for the images");
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--target",
+            TARGET,
+            "--message-format=json-render-diagnostics",
+        ])
+        .args(["-p", "operator", "-p", "proxy", "-p", "echo"])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("failed to start cargo")?;
+    if !output.status.success() {
+        bail!("failed to build the static programs: {}", output.status);
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let programs: Vec<PathBuf> = messages.lines().filter_map(executable).collect();
+    [("flotilla", OPERATOR), ("flotilla-proxy", PROXY), ("echo", ECHO)]
+        .into_iter()
+        .map(|(program, name)| {
+            let built =
+                programs.iter().find(|path| path.file_name().is_some_and(|file| file == program));
+            let built = built.with_context(|| {
+                format!("failed to find the program {program} among what cargo built")
+            })?;
+            Ok(Image {
+                name: name.to_owned(),
+                files: vec![File::program(program, read(built)?)],
+                entrypoint: vec![format!("/{program}")],
+            })
+        })
+        .collect()
+}
+
+fn executable(line: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    message.get("executable")?.as_str().map(PathBuf::from)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("failed to read {}", path.display()))
+}
+
+/// Gives an image to the cluster's containerd.
+pub fn import(place: &Place, image: &Image) -> Result<()> {
+    let archive = place.path("image.tar");
+    image.write(&archive)?;
+    ctr(place, &["image", "import", "--no-unpack", &archive.to_string_lossy()])?;
+    fs::remove_file(&archive).with_context(|| format!("failed to remove {}", archive.display()))
+}
+
+/// Runs containerd's client in the namespace that kubelet uses.
+pub fn ctr(place: &Place, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new("ctr");
+    command.arg("-a").arg(place.containerd_socket()).args(["-n", "k8s.io"]).args(arguments);
+    finish(&mut command, None)
+}

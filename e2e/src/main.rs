@@ -1,0 +1,65 @@
+//! `flotilla-e2e`: the cluster for developers, the images, and the benchmark.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use e2e::cluster::{self, Cluster};
+use e2e::place::Place;
+use e2e::{images, say};
+
+/// A real Kubernetes on this machine, and what runs in it.
+#[derive(Parser)]
+#[command(name = "flotilla-e2e")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Bring up a cluster, leave it running, and print how to reach it.
+    Up,
+    /// Take that cluster down and remove every trace of it.
+    Down,
+    /// Build the images as OCI archives, and give them to the cluster when it runs.
+    Images {
+        /// The folder for the archives.
+        #[arg(long, default_value = "target/images")]
+        output: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().verb {
+        Verb::Up => up(),
+        Verb::Down => cluster::remove(&Place::development()),
+        Verb::Images { output } => make_images(&output),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the two lines are the program's answer")]
+fn up() -> Result<()> {
+    let place = Place::development();
+    let cluster = match Cluster::running(place.clone())? {
+        Some(cluster) => cluster,
+        None => Cluster::up(place)?,
+    };
+    println!("{}", cluster.shell_lines());
+    Ok(())
+}
+
+fn make_images(output: &std::path::Path) -> Result<()> {
+    let built = images::build()?;
+    std::fs::create_dir_all(output)?;
+    let cluster = Cluster::running(Place::development())?;
+    for image in &built {
+        let file = output.join(format!("{}.tar", image.short_name()));
+        image.write(&file)?;
+        say(&format!("{} is {}", file.display(), image.name));
+        if let Some(cluster) = &cluster {
+            images::import(cluster.place(), image)?;
+        }
+    }
+    Ok(())
+}
