@@ -1,3 +1,10 @@
-//! Placeholder: its owner writes it.
+//! The operator's pure core: from objects to configurations, and from configurations to a fleet.
+//!
+//! No IO, no clock, no randomness of its own and no unordered iteration: the same inputs give the same
+//! bytes and the same decisions on any machine. What is wrong with an object is data, not an error.
 
+pub mod election;
+pub mod fleet;
 pub mod gateway_api;
+pub mod moment;
+pub mod revision;
