@@ -10,6 +10,7 @@
 mod condition;
 mod fleet;
 mod instance;
+pub mod kong;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;

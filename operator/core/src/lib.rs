@@ -3,8 +3,16 @@
 //! No IO, no clock, no randomness of its own and no unordered iteration: the same inputs give the same
 //! bytes and the same decisions on any machine. What is wrong with an object is data, not an error.
 
+pub mod annotations;
 pub mod election;
+pub mod fallback;
 pub mod fleet;
 pub mod gateway_api;
 pub mod moment;
+pub mod names;
+pub mod object;
+pub mod options;
+pub mod outcome;
 pub mod revision;
+pub mod snapshot;
+pub mod translate;

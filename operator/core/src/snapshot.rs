@@ -1,0 +1,218 @@
+//! The cluster as it is at one moment: every object that a translation may read, and indices.
+//!
+//! A snapshot never changes. It shares its objects with whoever read them, so making one costs
+//! pointers and the sorting of them, and two translations of one snapshot see the same world.
+
+mod grants;
+mod index;
+mod load;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::gateway_api as gateway;
+use k8s_openapi::api::{
+    core::v1 as core, discovery::v1 as discovery, networking::v1 as networking,
+};
+use operator_api::kong as kinds;
+
+use crate::object::{Object, ObjectRef};
+use crate::outcome::Reason;
+pub use grants::GrantFrom;
+pub use index::Index;
+pub use load::{Ignored, Loader};
+
+/// The objects of one kind, ordered by namespace and name.
+#[derive(Clone, Debug)]
+pub struct Objects<K>(Vec<Arc<K>>);
+
+impl<K> Default for Objects<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Object> Objects<K> {
+    /// Orders `objects`; of two with one name the later stays.
+    #[must_use]
+    pub fn new(mut objects: Vec<Arc<K>>) -> Self {
+        objects.sort_by(|a, b| key(&**a).cmp(&key(&**b)));
+        objects.reverse();
+        objects.dedup_by(|a, b| key(&**a) == key(&**b));
+        objects.reverse();
+        Self(objects)
+    }
+
+    /// Finds an object; the namespace is empty for kinds without namespaces.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
+        let at = self.0.binary_search_by(|object| key(&**object).cmp(&(namespace, name))).ok()?;
+        self.0.get(at)
+    }
+
+    /// All objects, ordered by namespace and name.
+    pub fn iter(&self) -> std::slice::Iter<'_, Arc<K>> {
+        self.0.iter()
+    }
+
+    /// All objects, the oldest first.
+    #[must_use]
+    pub fn oldest_first(&self) -> Vec<&Arc<K>> {
+        let mut all: Vec<&Arc<K>> = self.0.iter().collect();
+        all.sort_by(|a, b| crate::object::by_age(&***a, &***b));
+        all
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn retain(&mut self, keep: impl Fn(&ObjectRef) -> bool) {
+        self.0.retain(|object| keep(&object.reference()));
+    }
+}
+
+impl<'a, K> IntoIterator for &'a Objects<K> {
+    type Item = &'a Arc<K>;
+    type IntoIter = std::slice::Iter<'a, Arc<K>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+fn key<K: Object>(object: &K) -> (&str, &str) {
+    (object.namespace(), object.name())
+}
+
+/// An object that exists but could not be decoded: never dropped in silence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The object, as far as it can be named.
+    pub object: ObjectRef,
+    /// Where it comes from, such as a file; empty for the API server.
+    pub source: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Unreadable {
+    /// The reason that goes with it.
+    pub const REASON: Reason = Reason::Unreadable;
+}
+
+macro_rules! stores {
+    ($($field:ident: $type:ty;)*) => {
+        /// The objects of a snapshot before they are ordered: what stores or files hold.
+        #[derive(Clone, Debug, Default)]
+        pub struct Sources {
+            $(#[doc = concat!("Objects of the kind behind `", stringify!($field), "`.")] pub $field: Vec<Arc<$type>>,)*
+            /// Objects that could not be decoded.
+            pub unreadable: Vec<Unreadable>,
+        }
+
+        /// Every object that a translation may read.
+        #[derive(Clone, Debug, Default)]
+        pub struct Snapshot {
+            $(#[doc = concat!("Objects of the kind behind `", stringify!($field), "`.")] pub $field: Objects<$type>,)*
+            /// Objects that could not be decoded.
+            pub unreadable: Vec<Unreadable>,
+            index: Index,
+        }
+
+        impl Snapshot {
+            /// Orders and indexes what `sources` hold.
+            #[must_use]
+            pub fn new(sources: Sources) -> Self {
+                let Sources { $($field,)* mut unreadable } = sources;
+                unreadable.sort_by(|a, b| a.object.cmp(&b.object).then_with(|| a.source.cmp(&b.source)));
+                let mut snapshot = Self {
+                    $($field: Objects::new($field),)*
+                    unreadable,
+                    index: Index::default(),
+                };
+                snapshot.index = Index::of(&snapshot);
+                snapshot
+            }
+
+            /// The same snapshot without the objects that `keep` refuses.
+            #[must_use]
+            pub fn filtered(&self, keep: impl Fn(&ObjectRef) -> bool) -> Self {
+                let mut snapshot = self.clone();
+                $(snapshot.$field.retain(&keep);)*
+                snapshot.index = Index::of(&snapshot);
+                snapshot
+            }
+
+            /// Names of all objects.
+            #[must_use]
+            pub fn references(&self) -> Vec<ObjectRef> {
+                let mut all = Vec::new();
+                $(all.extend(self.$field.iter().map(|object| object.reference()));)*
+                all
+            }
+        }
+
+        $(impl Stored for $type {
+            fn stored(sources: &mut Sources) -> &mut Vec<Arc<Self>> {
+                &mut sources.$field
+            }
+        })*
+    };
+}
+
+/// A kind that has a place in [`Sources`].
+pub trait Stored: Object + Sized {
+    /// The place of this kind.
+    fn stored(sources: &mut Sources) -> &mut Vec<Arc<Self>>;
+}
+
+stores! {
+    namespaces: core::Namespace;
+    services: core::Service;
+    secrets: core::Secret;
+    config_maps: core::ConfigMap;
+    endpoint_slices: discovery::EndpointSlice;
+    ingress_classes: networking::IngressClass;
+    ingresses: networking::Ingress;
+    gateway_classes: gateway::GatewayClass;
+    gateways: gateway::Gateway;
+    listener_sets: gateway::ListenerSet;
+    http_routes: gateway::HttpRoute;
+    grpc_routes: gateway::GrpcRoute;
+    tls_routes: gateway::TlsRoute;
+    tcp_routes: gateway::TcpRoute;
+    udp_routes: gateway::UdpRoute;
+    reference_grants: gateway::ReferenceGrant;
+    backend_tls_policies: gateway::BackendTlsPolicy;
+    kong_plugins: kinds::KongPlugin;
+    kong_cluster_plugins: kinds::KongClusterPlugin;
+    kong_consumers: kinds::KongConsumer;
+    kong_consumer_groups: kinds::KongConsumerGroup;
+    kong_upstream_policies: kinds::KongUpstreamPolicy;
+    kong_ingresses: kinds::KongIngress;
+    kong_vaults: kinds::KongVault;
+    kong_custom_entities: kinds::KongCustomEntity;
+    kong_licenses: kinds::KongLicense;
+    tcp_ingresses: kinds::TcpIngress;
+    udp_ingresses: kinds::UdpIngress;
+    ingress_class_parameters: kinds::IngressClassParameters;
+    kong_service_facades: kinds::KongServiceFacade;
+}
+
+impl Snapshot {
+    /// What has been looked up beforehand.
+    #[must_use]
+    pub const fn index(&self) -> &Index {
+        &self.index
+    }
+}
