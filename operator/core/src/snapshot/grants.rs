@@ -1,7 +1,7 @@
 //! ReferenceGrants: which references may cross from one namespace into another.
 
 use super::Snapshot;
-use crate::object::Kind;
+use crate::object::{Kind, Object as _};
 
 /// Who refers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
