@@ -84,6 +84,11 @@ test-cluster: ## The scenarios on a real Kubernetes, with kubectl, helm and curl
 bench: ## Convergence over 3 and 50 proxies on a real cluster, memory, API writes per change
 	$(E2E) bench
 
+.PHONY: bench-proxy
+bench-proxy: ## The gateway beside nginx, HAProxy and Envoy (PART=memory: only that part)
+	@echo "building the gateway for measuring (about 6 minutes the first time); nginx, HAProxy and Envoy are installed if missing"
+	cargo bench --quiet --profile dist --package proxy --bench gateway -- $(PART)
+
 # ---- generated files ---------------------------------------------------------------------------
 
 .PHONY: generate
