@@ -6,8 +6,54 @@ use serde_json::{Value, json};
 
 use super::{EntityCheck, Field, Record, Shorthand, typedef};
 
+mod acl;
+mod acme;
+mod ai_prompt_decorator;
+mod ai_prompt_guard;
+mod ai_prompt_template;
+mod ai_proxy;
+mod ai_request_transformer;
+mod ai_response_transformer;
+mod aws_lambda;
+mod azure_functions;
+mod basic_auth;
+mod bot_detection;
+mod correlation_id;
+mod cors;
+mod datadog;
+mod file_log;
+mod function_code;
+mod grpc_gateway;
+mod grpc_web;
+mod hmac_auth;
+mod http_log;
+mod ip_restriction;
+mod jwt;
 mod key_auth;
+mod ldap_auth;
+mod llm;
+mod loggly;
+mod oauth2;
+mod opentelemetry;
+mod post_function;
+mod pre_function;
+mod prometheus;
+mod proxy_cache;
+mod queue;
 mod rate_limiting;
+mod redirect;
+mod request_size_limiting;
+mod request_termination;
+mod request_transformer;
+mod response_ratelimiting;
+mod response_transformer;
+mod session;
+mod standard_webhooks;
+mod statsd;
+mod syslog;
+mod tcp_log;
+mod udp_log;
+mod zipkin;
 
 /// The version that every bundled plugin reports.
 pub const BUNDLED_VERSION: &str = "3.9.3";
@@ -130,10 +176,56 @@ impl PluginSchema {
 }
 
 static PLUGINS: LazyLock<BTreeMap<&'static str, PluginSchema>> = LazyLock::new(|| {
-    [key_auth::schema(), rate_limiting::schema()]
-        .into_iter()
-        .map(|schema| (schema.name, schema))
-        .collect()
+    [
+        acl::schema(),
+        acme::schema(),
+        ai_prompt_decorator::schema(),
+        ai_prompt_guard::schema(),
+        ai_prompt_template::schema(),
+        ai_proxy::schema(),
+        ai_request_transformer::schema(),
+        ai_response_transformer::schema(),
+        aws_lambda::schema(),
+        azure_functions::schema(),
+        basic_auth::schema(),
+        bot_detection::schema(),
+        correlation_id::schema(),
+        cors::schema(),
+        datadog::schema(),
+        file_log::schema(),
+        grpc_gateway::schema(),
+        grpc_web::schema(),
+        hmac_auth::schema(),
+        http_log::schema(),
+        ip_restriction::schema(),
+        jwt::schema(),
+        key_auth::schema(),
+        ldap_auth::schema(),
+        loggly::schema(),
+        oauth2::schema(),
+        opentelemetry::schema(),
+        post_function::schema(),
+        pre_function::schema(),
+        prometheus::schema(),
+        proxy_cache::schema(),
+        rate_limiting::schema(),
+        redirect::schema(),
+        request_size_limiting::schema(),
+        request_termination::schema(),
+        request_transformer::schema(),
+        response_ratelimiting::schema(),
+        response_transformer::schema(),
+        session::schema(),
+        standard_webhooks::schema(),
+        statsd::schema(),
+        syslog::schema(),
+        tcp_log::schema(),
+        udp_log::schema(),
+        zipkin::schema(),
+    ]
+    .into_iter()
+    .map(|schema| (schema.name, schema))
+    .collect()
 });
 
 /// The plugin of this name.

@@ -20,11 +20,21 @@ pub use plan::{Chosen, Plan, Plugins};
 pub use registry::{Definition, definition};
 pub use services::{Framing, Ldap, Queue, Redis, Reply, ServiceError, Services, Sink, Target};
 
+mod acl;
+mod args;
+mod auth;
+mod basic_auth;
 mod directory;
+mod hmac_auth;
+mod jwt;
+mod key_auth;
 mod lasting;
 mod plan;
+mod rate_limiting;
 mod registry;
+mod request_termination;
 mod services;
+mod window;
 
 /// One configured plugin. Every phase has a default that does nothing; [`Definition::phases`] says which ones matter,
 /// so that the others are not even called.

@@ -1,5 +1,10 @@
 //! What outlives a configuration: counters, cached answers, metrics. In memory only, made once per gateway.
 
+use super::window::Counters;
+
 /// State that configurations come and go around.
 #[derive(Default)]
-pub struct Lasting {}
+pub struct Lasting {
+    /// The windows of rate-limiting and response-ratelimiting.
+    pub counters: Counters,
+}

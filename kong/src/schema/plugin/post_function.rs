@@ -1,0 +1,25 @@
+//! post-function: code of one's own, which this gateway checks and does not run.
+
+use serde_json::json;
+
+use super::PluginSchema;
+use crate::schema::{EntityCheck, Field};
+
+pub(super) fn schema() -> PluginSchema {
+    let code = || {
+        Field::array(Field::string().custom(super::function_code::parses))
+            .required()
+            .default(json!([]))
+    };
+    PluginSchema::new("post-function", -1000)
+        .protocols()
+        .config(super::function_code::PHASES.map(|phase| (phase, code())))
+        .check(EntityCheck::AtLeastOneOf(vec![
+            "config.certificate",
+            "config.rewrite",
+            "config.access",
+            "config.header_filter",
+            "config.body_filter",
+            "config.log",
+        ]))
+}
