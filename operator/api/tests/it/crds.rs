@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::Value;
 
 /// The folders that hold a copy of every definition: for `kubectl apply -f`, and for the chart.
-const FOLDERS: [&str; 2] = ["../../crds", "../../charts/flotilla-crds/templates"];
+const FOLDERS: [&str; 2] = ["../../crds", "../../charts/flotilla-crds/files"];
 
 fn folder(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
