@@ -1,6 +1,7 @@
 //! A Kubernetes on this machine: up, down, and what is left of a crashed one removed.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ use crate::{packages, processes};
 /// The folders that exist before anything starts.
 const FOLDERS: [&str; 8] =
     ["cni", "cni-addresses", "kubelet", "kubelet-pki", "kubelet-plugins", "log/pods", "pid", "pki"];
+
+/// Kubelet puts its plugins' socket here, whatever its root folder is.
+const KUBELET_FOLDER: &str = "/var/lib/kubelet";
 
 /// A running cluster.
 #[derive(Clone, Debug)]
@@ -39,6 +43,10 @@ impl Cluster {
         for folder in FOLDERS {
             fs::create_dir_all(place.path(folder))
                 .with_context(|| format!("failed to create {folder}"))?;
+        }
+        if !Path::new(KUBELET_FOLDER).exists() {
+            fs::write(place.path("made-kubelet-folder"), "")
+                .context("failed to note what is made")?;
         }
         crate::pki::write(&place)?;
         components::configure(&place)?;
@@ -163,6 +171,9 @@ pub fn remove(place: &Place) -> Result<()> {
     }
     processes::stop(place, "containerd", Duration::from_secs(5))?;
     unmount_below(place)?;
+    if place.path("made-kubelet-folder").exists() && Path::new(KUBELET_FOLDER).exists() {
+        fs::remove_dir_all(KUBELET_FOLDER).context("failed to remove what kubelet made")?;
+    }
     forget_containers(place);
     netns.delete()?;
     if place.root().exists() {

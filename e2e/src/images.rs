@@ -16,9 +16,9 @@ pub const PAUSE: &str = "flotilla.test/pause:1";
 /// The upstream of the scenarios.
 pub const ECHO: &str = "flotilla.test/echo:1";
 /// The operator's image, as built from this tree.
-pub const OPERATOR: &str = "flotilla.test/flotilla:e2e";
+pub const OPERATOR: &str = concat!("ghcr.io/flotilla-dev/flotilla:", env!("CARGO_PKG_VERSION"));
 /// The proxy's image, as built from this tree.
-pub const PROXY: &str = "flotilla.test/flotilla-proxy:e2e";
+pub const PROXY: &str = concat!("ghcr.io/flotilla-dev/flotilla-proxy:", env!("CARGO_PKG_VERSION"));
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 

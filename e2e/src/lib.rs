@@ -8,13 +8,18 @@ pub mod binaries;
 pub mod cluster;
 pub mod command;
 pub mod components;
+pub mod fake;
+pub mod http;
 pub mod images;
+pub mod load;
 pub mod netns;
 pub mod oci;
 pub mod packages;
 pub mod pki;
 pub mod place;
 pub mod processes;
+pub mod product;
+pub mod wait;
 
 /// Says on standard error what takes a while.
 #[expect(clippy::print_stderr, reason = "progress is for the person who waits")]
