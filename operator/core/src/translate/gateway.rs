@@ -1,15 +1,110 @@
 //! Gateway API: Gateways and their routes become rules.
+//!
+//! First each route is attached to the Gateways that are ours (`attach`); a route that no listener admits ends there.
+//! What is admitted becomes Kong services and routes, by kind: `http`, `grpc`, `stream`. Certificates of listeners and
+//! BackendTLSPolicies are found on the side. The shapes are Kong Ingress Controller's, entity for entity; where it errs,
+//! docs/differences-from-kic.md says what is done instead.
+
+pub(crate) mod attach;
+mod backend;
+mod certificate;
+mod filter;
+mod grpc;
+pub(crate) mod hostname;
+mod http;
+mod matcher;
+mod path;
+mod policy;
+mod priority;
+mod stream;
 
 use super::Context;
-use super::rules::Rules;
+use super::rules::{ListenerCertificate, Origin, Rules};
+use crate::gateway_api::ParentRef;
+use attach::{Attachment, Gateways, RouteView, Slot};
 
-/// Adds the rules of all routes that an accepted Gateway admits.
-pub(super) fn rules<'a>(_ctx: &mut Context<'a>, _rules: &mut Rules<'a>) {}
+pub(super) use policy::{BackendTls, ByService, backend_tls};
+
+/// Adds the rules of all routes that a Gateway of ours admits.
+pub(super) fn rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
+    let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    http::rules(ctx, &gateways, rules);
+    grpc::rules(ctx, &gateways, rules);
+    stream::rules(ctx, &gateways, rules);
+}
 
 /// The certificates of listeners: each pairs a Secret with the hostname that it serves.
-#[allow(dead_code)]
-pub(super) fn certificates<'a>(
-    _ctx: &mut Context<'a>,
-) -> Vec<super::rules::ListenerCertificate<'a>> {
-    Vec::new()
+pub(super) fn certificates<'a>(ctx: &mut Context<'a>) -> Vec<ListenerCertificate<'a>> {
+    let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    certificate::of(ctx, &gateways)
+}
+
+/// A route that at least one Gateway of ours serves.
+#[derive(Debug)]
+struct Served<'a> {
+    /// The route.
+    origin: Origin<'a>,
+    /// The listeners that admit it.
+    listeners: Vec<Slot<'a>>,
+    /// The listeners of the sections that it names, whatever their port and hostname.
+    sections: Vec<Slot<'a>>,
+}
+
+impl Served<'_> {
+    /// What `speak` makes of the protocols of the named listeners, in its own order and each once; everything when the
+    /// listeners speak none of them.
+    fn protocols(&self, speak: &[(&str, &str)]) -> Vec<String> {
+        let spoken =
+            |listener: &str| self.sections.iter().any(|slot| slot.listener.protocol == listener);
+        let named = |(_, protocol): &(&str, &str)| (*protocol).to_owned();
+        let found: Vec<String> =
+            speak.iter().filter(|(listener, _)| spoken(listener)).map(named).collect();
+        if found.is_empty() { speak.iter().map(named).collect() } else { found }
+    }
+}
+
+/// Attaches a route; `None`, with a word on why, when no Gateway of ours admits it.
+fn serve<'a>(
+    ctx: &mut Context<'a>,
+    gateways: &Gateways<'a>,
+    origin: Origin<'a>,
+    parents: &'a [ParentRef],
+    hostnames: Option<&'a [String]>,
+) -> Option<Served<'a>> {
+    let view =
+        RouteView { kind: origin.kind.name(), namespace: origin.namespace(), parents, hostnames };
+    let attachments = gateways.attach(view);
+    let admitted: Vec<&Attachment<'a>> =
+        attachments.iter().filter(|attachment| attachment.verdict.is_ok()).collect();
+    if admitted.is_empty() {
+        let why = match attachments.first().map(|attachment| &attachment.verdict) {
+            Some(Err(refusal)) => format!("{}: {}", refusal.reason(), refusal.message()),
+            Some(Ok(_)) | None => "none of its parents is a Gateway that is served here".to_owned(),
+        };
+        ctx.outcomes.ignore(origin.reference(), why);
+        return None;
+    }
+    let listeners = admitted.iter().flat_map(|attachment| attachment.verdict.iter().flatten());
+    let sections = admitted.iter().flat_map(|attachment| &attachment.section);
+    Some(Served {
+        origin,
+        listeners: listeners.copied().collect(),
+        sections: sections.copied().collect(),
+    })
+}
+
+/// The tags of a route's entities: those of the object, the names of its rules, and the user's own last.
+fn tags<'r>(origin: Origin<'_>, rules: impl IntoIterator<Item = &'r str>) -> Vec<String> {
+    let mut tags = crate::names::tags(origin);
+    let version = tags.iter().position(|tag| tag.starts_with("k8s-version:"));
+    let at = version.map_or(tags.len(), |at| at + 1);
+    let mut names: Vec<String> = Vec::new();
+    for name in rules.into_iter().filter(|name| !name.is_empty()) {
+        let tag = format!("k8s-named-route-rule:{name}");
+        if !names.contains(&tag) {
+            names.push(tag);
+        }
+    }
+    tags.splice(at..at, names);
+    tags
 }

@@ -1,0 +1,255 @@
+//! GRPCRoutes as Kong services and routes: a service a rule (and hostname, in expressions), a route a match.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use kong::model::Route;
+
+use super::super::Context;
+use super::super::rules::{Origin, RouteRule, Rules};
+use super::attach::Gateways;
+use super::matcher::{self, Matcher};
+use super::priority::{self, GrpcTraits};
+use super::{Served, backend, tags};
+use crate::annotations;
+use crate::gateway_api::{GrpcMatch, GrpcMethod, GrpcRoute, GrpcRule, ValueMatch};
+
+/// Bits that order matches of equal traits.
+const ORDER_BITS: u32 = 8;
+
+/// A GRPCRoute that is served.
+struct Admitted<'a> {
+    route: &'a GrpcRoute,
+    served: Served<'a>,
+}
+
+impl<'a> Admitted<'a> {
+    fn origin(&self) -> Origin<'a> {
+        self.served.origin
+    }
+
+    /// Backends speak cleartext when some listener does; the annotation of the Service has the last word.
+    fn service_protocol(&self) -> &'static str {
+        let clear = self.served.sections.iter().any(|slot| slot.listener.protocol == "HTTP");
+        if clear { "grpc" } else { "grpcs" }
+    }
+
+    fn name(&self, parts: &[&dyn std::fmt::Display]) -> String {
+        let mut name = format!("grpcroute.{}.{}", self.origin().namespace(), self.origin().name());
+        for part in parts {
+            name.push_str(&format!(".{part}"));
+        }
+        name
+    }
+}
+
+/// Adds the rules of all GRPCRoutes.
+pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &mut Rules<'a>) {
+    let snapshot = ctx.snapshot;
+    let mut admitted = Vec::new();
+    for route in &snapshot.grpc_routes {
+        let (origin, spec) = (Origin::of(&**route), &route.spec);
+        let hostnames = Some(spec.hostnames.as_slice());
+        if let Some(served) = super::serve(ctx, gateways, origin, &spec.parent_refs, hostnames) {
+            ctx.outcomes.configured(origin.reference());
+            admitted.push(Admitted { route, served });
+        }
+    }
+    if ctx.options.expressions() {
+        expressions(ctx, &admitted, rules);
+    } else {
+        for route in &admitted {
+            traditional(ctx, route, rules);
+        }
+    }
+}
+
+/// Adds one GRPCRoute in the traditional dialect.
+fn traditional<'a>(ctx: &mut Context<'a>, admitted: &Admitted<'a>, rules: &mut Rules<'a>) {
+    let origin = admitted.origin();
+    let hosts = hosts(admitted);
+    for (index, rule) in admitted.route.spec.rules.iter().enumerate() {
+        let name = admitted.name(&[&index]);
+        let protocol = admitted.service_protocol();
+        let mut service = backend::service(ctx, origin, &name, protocol, &rule.backend_refs);
+        let none = [GrpcMatch::default()];
+        let matches = if rule.matches.is_empty() { &none } else { rule.matches.as_slice() };
+        for (number, matched) in matches.iter().enumerate() {
+            let mut route = Route {
+                name: Some(admitted.name(&[&index, &number])),
+                protocols: Some(vec!["grpc".to_owned(), "grpcs".to_owned()]),
+                hosts: Some(hosts.clone()).filter(|hosts| !hosts.is_empty()),
+                headers: headers(&matched.headers),
+                paths: matched.method.as_ref().map(|method| vec![traditional_path(method)]),
+                tags: Some(tags(origin, rule.name.as_deref())),
+                ..Route::default()
+            };
+            if rule.matches.is_empty() && hosts.is_empty() {
+                route.paths = Some(vec!["/".to_owned()]);
+            }
+            service.routes.push(RouteRule {
+                route,
+                origin,
+                plugins: Vec::new(),
+                extensions: Vec::new(),
+                settled: false,
+            });
+        }
+        rules.services.insert(name, service);
+    }
+}
+
+/// The hostnames of a GRPCRoute, or else those of the listeners it names.
+fn hosts(admitted: &Admitted<'_>) -> Vec<String> {
+    let own = &admitted.route.spec.hostnames;
+    if !own.is_empty() {
+        return own.clone();
+    }
+    let inherited = admitted.served.sections.iter().filter_map(|slot| slot.listener.hostname());
+    inherited.map(str::to_owned).collect()
+}
+
+/// A method as a regular expression on the path; what is absent matches anything.
+fn traditional_path(method: &GrpcMethod) -> String {
+    let service = method.service.as_deref().unwrap_or(".+");
+    let rest = if method.is_regex() { ".+" } else { "" };
+    format!("~/{service}/{}", method.method.as_deref().unwrap_or(rest))
+}
+
+/// Header conditions as Kong's map.
+fn headers(matches: &[ValueMatch]) -> Option<BTreeMap<String, Vec<String>>> {
+    let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for header in matches {
+        let prefix = if header.is_regex() { "~*" } else { "" };
+        let value = format!("{prefix}{}", header.value);
+        headers.entry(header.name.clone()).or_default().push(value);
+    }
+    Some(headers).filter(|headers| !headers.is_empty())
+}
+
+/// A match under one hostname with its place.
+struct Split<'r, 'a> {
+    admitted: &'r Admitted<'a>,
+    host_index: usize,
+    host: &'a str,
+    rule_index: usize,
+    match_index: usize,
+    rule: &'a GrpcRule,
+    matched: Option<&'a GrpcMatch>,
+}
+
+/// Adds all GRPCRoutes in the expressions dialect.
+fn expressions<'a>(ctx: &mut Context<'a>, admitted: &[Admitted<'a>], rules: &mut Rules<'a>) {
+    let splits: Vec<Split<'_, 'a>> = admitted.iter().flat_map(split).collect();
+    let bases: Vec<u64> = splits.iter().map(|split| traits(split).encode()).collect();
+    let priorities = priority::assign(&bases, |index| order(&splits[index]), ORDER_BITS);
+    for (split, priority) in splits.iter().zip(priorities) {
+        let admitted = split.admitted;
+        let origin = admitted.origin();
+        let host =
+            if split.host.is_empty() { "_".to_owned() } else { crate::names::host(split.host) };
+        let name = admitted.name(&[&host, &split.rule_index]);
+        if !rules.services.contains_key(&name) {
+            let protocol = admitted.service_protocol();
+            let service = backend::service(ctx, origin, &name, protocol, &split.rule.backend_refs);
+            rules.services.insert(name.clone(), service);
+        }
+        let route = Route {
+            name: Some(admitted.name(&[&host, &split.rule_index, &split.match_index])),
+            protocols: Some(admitted.served.protocols(&[("HTTP", "grpc"), ("HTTPS", "grpcs")])),
+            expression: Some(condition(split)),
+            priority: Some(priority),
+            preserve_host: Some(true),
+            tags: Some(tags(origin, split.rule.name.as_deref())),
+            ..Route::default()
+        };
+        if let Some(service) = rules.services.get_mut(&name) {
+            let (plugins, extensions) = (Vec::new(), Vec::new());
+            service.routes.push(RouteRule { route, origin, plugins, extensions, settled: true });
+        }
+    }
+}
+
+/// Every match of a GRPCRoute under every hostname; a rule without matches counts as one that matches all.
+fn split<'r, 'a>(admitted: &'r Admitted<'a>) -> Vec<Split<'r, 'a>> {
+    let spec = &admitted.route.spec;
+    let hosts: Vec<&'a str> = match spec.hostnames.as_slice() {
+        [] => vec![""],
+        hosts => hosts.iter().map(String::as_str).collect(),
+    };
+    let mut splits = Vec::new();
+    for (host_index, host) in hosts.into_iter().enumerate() {
+        for (rule_index, rule) in spec.rules.iter().enumerate() {
+            let matches: Vec<Option<&'a GrpcMatch>> = match rule.matches.as_slice() {
+                [] => vec![None],
+                matches => matches.iter().map(Some).collect(),
+            };
+            for (match_index, matched) in matches.into_iter().enumerate() {
+                splits.push(Split {
+                    admitted,
+                    host_index,
+                    host,
+                    rule_index,
+                    match_index,
+                    rule,
+                    matched,
+                });
+            }
+        }
+    }
+    splits
+}
+
+fn order<'s>(split: &'s Split<'_, '_>) -> impl Ord + use<'s> {
+    let meta = split.admitted.origin().meta;
+    (
+        meta.creation_timestamp.as_ref().map(|time| time.0),
+        meta.namespace.as_deref(),
+        meta.name.as_deref(),
+        split.rule_index,
+        split.match_index,
+        Reverse(split.host_index),
+    )
+}
+
+fn traits(split: &Split<'_, '_>) -> GrpcTraits {
+    let method = split.matched.and_then(|matched| matched.method.as_ref());
+    let length = |text: Option<&String>| text.map_or(0, String::len);
+    GrpcTraits {
+        precise_host: !split.host.is_empty() && !split.host.starts_with('*'),
+        host_length: split.host.len(),
+        service_length: length(method.and_then(|method| method.service.as_ref())),
+        method_length: length(method.and_then(|method| method.method.as_ref())),
+        headers: split.matched.map_or(0, |matched| matched.headers.len()),
+    }
+}
+
+/// Everything that a match demands of a call.
+fn condition(split: &Split<'_, '_>) -> String {
+    let matched = split.matched;
+    let method = matched.and_then(|matched| matched.method.as_ref()).map(expression_path);
+    let mut headers: Vec<&ValueMatch> =
+        matched.map(|matched| matched.headers.iter().collect()).unwrap_or_default();
+    headers.sort_by(|a, b| a.name.cmp(&b.name));
+    let header = |value: &ValueMatch| matcher::header(&value.name, value.is_regex(), &value.value);
+    let headers = Matcher::All(headers.into_iter().map(header).collect());
+    let snis = split.admitted.origin().annotation("konghq.com/snis").unwrap_or_default();
+    let rest = [headers, matcher::hosts([split.host]), matcher::snis(annotations::list(snis))];
+    let text = Matcher::All(method.into_iter().chain(rest).collect()).print();
+    if text.is_empty() { super::http::ANYTHING.to_owned() } else { text }
+}
+
+/// A method as a condition on the path.
+fn expression_path(method: &GrpcMethod) -> Matcher {
+    let (operator, value) = match (&method.service, &method.method, method.is_regex()) {
+        (None, None, _) => ("^=", "/".to_owned()),
+        (service, method, true) => {
+            let part = |part: &Option<String>| part.clone().unwrap_or_else(|| ".+".to_owned());
+            ("~", format!("^/{}/{}", part(service), part(method)))
+        }
+        (Some(service), None, false) => ("^=", format!("/{service}/")),
+        (None, Some(method), false) => ("=^", format!("/{method}")),
+        (Some(service), Some(method), false) => ("==", format!("/{service}/{method}")),
+    };
+    Matcher::text("http.path", operator, &value)
+}

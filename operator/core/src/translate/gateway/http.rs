@@ -1,0 +1,243 @@
+//! HTTPRoutes as Kong services and routes.
+//!
+//! Rules with the same backends share a Kong service. In the traditional dialect matches that differ in their path only
+//! share a Kong route; in the expressions dialect each hostname and match has a route of its own with a priority, so that
+//! Gateway API's order of precedence holds over all HTTPRoutes together.
+
+mod expressions;
+mod traditional;
+
+pub(super) use expressions::ANYTHING;
+
+use std::collections::BTreeMap;
+
+use kong::model::{Plugin, Route};
+
+use super::super::Context;
+use super::super::rules::{Origin, RouteRule, Rules, ServiceRule};
+use super::attach::Gateways;
+use super::filter::{self, Abilities, FilterError, Filters};
+use super::{Served, backend, hostname};
+use crate::gateway_api::{HttpFilter, HttpMatch, HttpRoute, HttpRule};
+use crate::options::Gate;
+use crate::outcome::Reason;
+
+/// An HTTPRoute that is served, with what its listeners made of it.
+#[derive(Debug)]
+struct Admitted<'a> {
+    route: &'a HttpRoute,
+    origin: Origin<'a>,
+    /// Hostnames under which it is served; empty means all.
+    hosts: Vec<String>,
+    protocols: Vec<String>,
+}
+
+/// Why an HTTPRoute as a whole cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Unroutable {
+    #[error("no rules provided")]
+    NoRules,
+    #[error("query param matches are not yet supported")]
+    QueryParams,
+    #[error("multiple header matches for the same header are not allowed: {0}")]
+    RepeatedHeader(String),
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+}
+
+impl Unroutable {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::NoRules | Self::RepeatedHeader(_) => Reason::Invalid,
+            Self::QueryParams | Self::Filter(_) => Reason::UnsupportedValue,
+        }
+    }
+}
+
+/// A Kong route, and the rule of its HTTPRoute that decides about its service.
+struct Drafted<'a> {
+    rule: usize,
+    route: RouteRule<'a>,
+}
+
+/// Adds the rules of all HTTPRoutes.
+pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &mut Rules<'a>) {
+    let snapshot = ctx.snapshot;
+    let mut admitted = Vec::new();
+    for route in &snapshot.http_routes {
+        if let Some(route) = admit(ctx, gateways, route) {
+            admitted.push(route);
+        }
+    }
+    let abilities = Abilities { redirect_plugin: ctx.options.redirect_plugin() };
+    let drafts = if ctx.options.expressions() {
+        expressions::draft(&admitted, abilities)
+    } else {
+        admitted.iter().map(|route| traditional::draft(route, abilities)).collect()
+    };
+    for (route, draft) in admitted.iter().zip(drafts) {
+        match draft {
+            Ok(routes) => {
+                add(ctx, route, routes, rules);
+                ctx.outcomes.configured(route.origin.reference());
+            }
+            Err(error) => {
+                let message = format!("HTTPRoute can't be routed: {error}");
+                ctx.outcomes.fail(route.origin.reference(), error.reason(), message);
+            }
+        }
+    }
+}
+
+/// Attaches an HTTPRoute and narrows its hostnames to those of its listeners.
+fn admit<'a>(
+    ctx: &mut Context<'a>,
+    gateways: &Gateways<'a>,
+    route: &'a HttpRoute,
+) -> Option<Admitted<'a>> {
+    let origin = Origin::of(route);
+    let spec = &route.spec;
+    let served: Served<'a> =
+        super::serve(ctx, gateways, origin, &spec.parent_refs, Some(&spec.hostnames))?;
+    let listeners: Vec<Option<&str>> =
+        served.listeners.iter().map(|slot| slot.listener.hostname()).collect();
+    let hosts = hostname::effective(&listeners, &spec.hostnames);
+    let protocols = served.protocols(&[("HTTP", "http"), ("HTTPS", "https")]);
+    Some(Admitted { route, origin, hosts, protocols })
+}
+
+/// Gives each drafted route its Kong service, which rules with the same backends share.
+fn add<'a>(
+    ctx: &mut Context<'a>,
+    admitted: &Admitted<'a>,
+    routes: Vec<Drafted<'a>>,
+    rules: &mut Rules<'a>,
+) {
+    let services = services(ctx, admitted, rules);
+    for Drafted { rule, route } in routes {
+        let service = services.get(rule).and_then(|name| rules.services.get_mut(name));
+        if let Some(service) = service {
+            service.routes.push(route);
+        }
+    }
+}
+
+/// Makes the Kong services of an HTTPRoute; their names by rule.
+fn services<'a>(
+    ctx: &mut Context<'a>,
+    admitted: &Admitted<'a>,
+    rules: &mut Rules<'a>,
+) -> Vec<String> {
+    let own = admitted.origin.namespace();
+    let combined = ctx.options.on(Gate::CombinedServices);
+    let mut names: Vec<String> = Vec::new();
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    for (index, rule) in admitted.route.spec.rules.iter().enumerate() {
+        let name = if combined {
+            backend::combined_name(own, &rule.backend_refs)
+        } else {
+            let first = || format!("httproute.{own}.{}.{index}", admitted.origin.name());
+            let fingerprint = backend::fingerprint(own, &rule.backend_refs);
+            known.entry(fingerprint).or_insert_with(first).clone()
+        };
+        if !rules.services.contains_key(&name) {
+            let service = backend::service(ctx, admitted.origin, &name, "http", &rule.backend_refs);
+            rules.services.insert(name.clone(), service);
+        }
+        if let Some(service) = rules.services.get_mut(&name) {
+            set_timeouts(service, rule);
+        }
+        names.push(name);
+    }
+    names
+}
+
+/// Kong has timeouts of services, not of routes: of the rules that share one, the last that says something counts.
+fn set_timeouts(service: &mut ServiceRule<'_>, rule: &HttpRule) {
+    let timeouts = rule.timeouts.as_ref();
+    let wanted = timeouts.and_then(|timeouts| timeouts.backend_request.as_deref());
+    let Some(wanted) = wanted.and_then(milliseconds).filter(|ms| *ms != backend::DEFAULT_TIMEOUT)
+    else {
+        return;
+    };
+    service.service.connect_timeout = Some(wanted);
+    service.service.read_timeout = Some(wanted);
+    service.service.write_timeout = Some(wanted);
+}
+
+/// Reads a Gateway API duration such as `1m30s`.
+fn milliseconds(text: &str) -> Option<u32> {
+    let mut total: u32 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0)?;
+        let (number, tail) = rest.split_at(digits);
+        let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit);
+        let factor = match unit {
+            "h" => 3_600_000,
+            "m" => 60_000,
+            "s" => 1_000,
+            "ms" => 1,
+            _ => return None,
+        };
+        total = total.checked_add(number.parse::<u32>().ok()?.checked_mul(factor)?)?;
+        rest = tail;
+    }
+    Some(total)
+}
+
+/// The filters of a rule for one match.
+fn filters(
+    rule: &HttpRule,
+    matched: &HttpMatch,
+    abilities: Abilities,
+) -> Result<Filters, FilterError> {
+    let path = matched.path.as_ref().map_or("", |path| path.value());
+    filter::translate(&rule.filters, path, abilities)
+}
+
+/// The plugins of filters as entities that carry the tags of their route.
+fn plugins(filters: &Filters, tags: &[String]) -> Vec<Plugin> {
+    let plugin = |plugin: &filter::FilterPlugin| Plugin {
+        name: Some(plugin.name.to_owned()),
+        config: plugin.config.as_object().cloned(),
+        tags: Some(tags.to_vec()),
+        ..Plugin::default()
+    };
+    filters.plugins.iter().map(plugin).collect()
+}
+
+/// Names of KongPlugins that a rule's filters attach.
+fn extensions(filters: &[HttpFilter]) -> Vec<&str> {
+    let extension = |filter: &'_ HttpFilter| filter.kind == "ExtensionRef";
+    let named = filters.iter().filter(|filter| extension(filter));
+    named.filter_map(|filter| filter.extension_ref.as_ref()).map(|to| to.name.as_str()).collect()
+}
+
+/// A route with what every HTTPRoute's routes have.
+fn route(admitted: &Admitted<'_>, name: String, tags: Vec<String>) -> Route {
+    Route {
+        name: Some(name),
+        protocols: Some(admitted.protocols.clone()),
+        preserve_host: Some(true),
+        tags: Some(tags),
+        ..Route::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_milliseconds() {
+        assert_eq!(milliseconds("1m30s"), Some(90_000));
+        assert_eq!(milliseconds("500ms"), Some(500));
+        assert_eq!(milliseconds("0s"), Some(0));
+        assert_eq!(milliseconds("2h0m1s5ms"), Some(7_201_005));
+        assert_eq!(milliseconds("10"), None);
+        assert_eq!(milliseconds("ms"), None);
+        assert_eq!(milliseconds("1.5s"), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! TCPRoutes, UDPRoutes and TLSRoutes: a Kong service and route a rule, by port or by server name.
+
+use kong::model::{Endpoint, Route};
+
+use super::super::Context;
+use super::super::rules::{Origin, RouteRule, Rules};
+use super::attach::Gateways;
+use super::matcher::{self, Matcher};
+use super::{Served, backend, tags};
+use crate::gateway_api::{RouteSpec, StreamRule};
+use crate::object::Object;
+use crate::outcome::Reason;
+
+/// Priority of every stream route in the expressions dialect.
+const PRIORITY: u64 = 1;
+
+/// What tells the kinds of stream routes apart.
+#[derive(Clone, Copy)]
+struct Flavor {
+    /// The kind's name.
+    kind: &'static str,
+    /// What names of entities begin with.
+    prefix: &'static str,
+    /// The protocol of listeners that count.
+    listener: &'static str,
+    /// The protocol of the Kong service.
+    service: &'static str,
+    /// Connections are told apart by server name and not by port.
+    by_name: bool,
+}
+
+const TCP: Flavor = Flavor {
+    kind: "TCPRoute",
+    prefix: "tcproute",
+    listener: "TCP",
+    service: "tcp",
+    by_name: false,
+};
+const UDP: Flavor = Flavor {
+    kind: "UDPRoute",
+    prefix: "udproute",
+    listener: "UDP",
+    service: "udp",
+    by_name: false,
+};
+const TLS: Flavor =
+    Flavor { kind: "TLSRoute", prefix: "tlsroute", listener: "TLS", service: "tcp", by_name: true };
+
+/// Adds the rules of all stream routes.
+pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &mut Rules<'a>) {
+    let snapshot = ctx.snapshot;
+    for route in &snapshot.udp_routes {
+        add(ctx, gateways, UDP, (&**route, &route.spec), rules);
+    }
+    for route in &snapshot.tcp_routes {
+        add(ctx, gateways, TCP, (&**route, &route.spec), rules);
+    }
+    for route in &snapshot.tls_routes {
+        add(ctx, gateways, TLS, (&**route, &route.spec), rules);
+    }
+}
+
+/// Adds one stream route.
+fn add<'a, K: Object>(
+    ctx: &mut Context<'a>,
+    gateways: &Gateways<'a>,
+    flavor: Flavor,
+    (object, spec): (&'a K, &'a RouteSpec<StreamRule>),
+    rules: &mut Rules<'a>,
+) {
+    let origin = Origin::of(object);
+    let hostnames = flavor.by_name.then_some(spec.hostnames.as_slice());
+    let Some(served) = super::serve(ctx, gateways, origin, &spec.parent_refs, hostnames) else {
+        return;
+    };
+    if let Some(problem) = problem(flavor, spec) {
+        let message = format!("{} can't be routed: {problem}", flavor.kind);
+        ctx.outcomes.fail(origin.reference(), Reason::Invalid, message);
+        return;
+    }
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let name = format!("{}.{}.{}.{index}", flavor.prefix, origin.namespace(), origin.name());
+        let mut service = backend::service(ctx, origin, &name, flavor.service, &rule.backend_refs);
+        let mut route = matching(flavor, &served, &spec.hostnames, ctx.options.expressions());
+        route.name = Some(format!("{name}.0"));
+        route.tags = Some(tags(origin, rule.name.as_deref()));
+        let (plugins, extensions) = (Vec::new(), Vec::new());
+        service.routes.push(RouteRule { route, origin, plugins, extensions, settled: true });
+        rules.services.insert(name, service);
+    }
+    ctx.outcomes.configured(origin.reference());
+}
+
+/// What is wrong with a stream route as a whole.
+fn problem(flavor: Flavor, spec: &RouteSpec<StreamRule>) -> Option<String> {
+    if flavor.by_name {
+        return spec.hostnames.is_empty().then(|| "no hostnames provided".to_owned());
+    }
+    let empty = spec.rules.iter().any(|rule| rule.backend_refs.is_empty());
+    empty.then(|| format!("{} rules must include at least one backendRef", flavor.kind))
+}
+
+/// The part of a Kong route that tells which connections it takes.
+fn matching(flavor: Flavor, served: &Served<'_>, hosts: &[String], expressions: bool) -> Route {
+    let listeners: Vec<_> = served
+        .sections
+        .iter()
+        .map(|slot| slot.listener)
+        .filter(|listener| listener.protocol == flavor.listener)
+        .collect();
+    let ports: Vec<i32> =
+        if flavor.by_name { Vec::new() } else { listeners.iter().map(|l| l.port).collect() };
+    let protocol = match flavor.by_name {
+        true if listeners.iter().any(|listener| listener.is_passthrough()) => "tls_passthrough",
+        true => "tls",
+        false => flavor.service,
+    };
+    let mut route = Route { protocols: Some(vec![protocol.to_owned()]), ..Route::default() };
+    let hosts = if flavor.by_name { hosts } else { &[] };
+    if expressions {
+        let ports = ports.iter().map(|port| Matcher::number("net.dst.port", "==", (*port).into()));
+        let conditions =
+            vec![matcher::snis(hosts.iter().map(String::as_str)), Matcher::Any(ports.collect())];
+        route.expression = Some(Matcher::All(conditions).print());
+        route.priority = Some(PRIORITY);
+    } else if flavor.by_name {
+        route.snis = Some(hosts.to_vec());
+    } else {
+        let ports = ports.iter().filter_map(|port| u16::try_from(*port).ok());
+        route.destinations =
+            Some(ports.map(|port| Endpoint { port: Some(port), ..Endpoint::default() }).collect());
+    }
+    route
+}
