@@ -1,1 +1,3 @@
-//! Placeholder: its owner writes it.
+//! The operator's shell: everything that talks to the cluster and to proxies.
+
+pub mod trust;

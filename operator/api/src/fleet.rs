@@ -1,6 +1,10 @@
 //! `ProxyFleet`: one fleet of proxies that serve the same configuration.
 
-#![allow(unreachable_pub, reason = "the schema derive repeats each struct inside a function")]
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derives repeat each struct inside a function, and printer columns repeat their keys"
+)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};

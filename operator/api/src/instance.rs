@@ -1,6 +1,10 @@
 //! `ProxyInstance`: what one proxy of a fleet holds and serves. Made by the operator.
 
-#![allow(unreachable_pub, reason = "the schema derive repeats each struct inside a function")]
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derives repeat each struct inside a function, and printer columns repeat their keys"
+)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
@@ -158,6 +162,8 @@ pub enum SyncState {
     Drifted,
     /// It refused the desired configuration and keeps the one it had.
     Rejected,
+    /// It cannot take the operator's configuration at all: another database mode or dialect.
+    Incompatible,
     /// It does not answer.
     Unreachable,
     /// It did not prove that it is the pod that it should be. It receives nothing.
@@ -177,6 +183,7 @@ impl SyncState {
             Self::Held => "Held",
             Self::Drifted => "Drifted",
             Self::Rejected => "Rejected",
+            Self::Incompatible => "Incompatible",
             Self::Unreachable => "Unreachable",
             Self::IdentityMismatch => "IdentityMismatch",
             Self::Draining => "Draining",

@@ -16,3 +16,4 @@ pub mod outcome;
 pub mod revision;
 pub mod snapshot;
 pub mod translate;
+pub mod trust;

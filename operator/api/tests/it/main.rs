@@ -1,3 +1,5 @@
 //! Tests of the kinds.
 
+#![allow(clippy::unwrap_used, reason = "tests end at the first surprise")]
+
 mod crds;
