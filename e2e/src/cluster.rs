@@ -120,6 +120,12 @@ impl Cluster {
         &self.place
     }
 
+    /// The programs that the cluster runs on.
+    #[must_use]
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
     /// The cluster's network.
     #[must_use]
     pub fn netns(&self) -> &Netns {

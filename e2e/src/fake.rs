@@ -88,7 +88,7 @@ impl FakeProxy {
     /// Gives it another configuration, as a person with curl does.
     pub fn configure_by_hand(&self) {
         self.state(|state| {
-            state.hash = hex::encode(md5::Md5::digest("a stranger's configuration"))
+            state.hash = hex::encode(md5::Md5::digest("a stranger's configuration"));
         });
     }
 

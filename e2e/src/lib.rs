@@ -4,6 +4,8 @@
 //! Needs Linux, root and a Go toolchain; it installs and builds whatever else it lacks. It touches nothing
 //! that it did not make.
 
+pub mod api;
+pub mod bench;
 pub mod binaries;
 pub mod cluster;
 pub mod command;
@@ -12,6 +14,7 @@ pub mod fake;
 pub mod http;
 pub mod images;
 pub mod load;
+pub mod manifests;
 pub mod netns;
 pub mod oci;
 pub mod packages;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use e2e::binaries::Binaries;
 use e2e::cluster::{self, Cluster};
 use e2e::place::Place;
-use e2e::{images, say};
+use e2e::{bench, images, manifests, say};
 
 /// A real Kubernetes on this machine, and what runs in it.
 #[derive(Parser)]
@@ -22,6 +23,10 @@ enum Verb {
     Up,
     /// Take that cluster down and remove every trace of it.
     Down,
+    /// Measure the product in a cluster of its own, and print the tables.
+    Bench,
+    /// Render `config/` from the chart.
+    Manifests,
     /// Build the images as OCI archives, and give them to the cluster when it runs.
     Images {
         /// The folder for the archives.
@@ -34,6 +39,8 @@ fn main() -> Result<()> {
     match Arguments::parse().verb {
         Verb::Up => up(),
         Verb::Down => cluster::remove(&Place::development()),
+        Verb::Bench => measure(),
+        Verb::Manifests => manifests::write(&Binaries::ensure()?),
         Verb::Images { output } => make_images(&output),
     }
 }
@@ -63,5 +70,17 @@ fn make_images(output: &std::path::Path) -> Result<()> {
             images::import(cluster.place(), image)?;
         }
     }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the tables are the program's answer")]
+fn measure() -> Result<()> {
+    let built = images::build()?;
+    let place = Place::test();
+    let cluster = Cluster::up(place.clone())?;
+    let measured = built.iter().try_for_each(|image| images::import(cluster.place(), image));
+    let measured = measured.and_then(|()| bench::measure(&cluster));
+    cluster::remove(&place)?;
+    println!("{}", measured?);
     Ok(())
 }

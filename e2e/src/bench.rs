@@ -1,0 +1,249 @@
+//! How fast a change is live on the whole fleet, what the operator needs, and how much it writes.
+//!
+//! The clock starts when the API server has answered the create request, and stops when the last proxy
+//! serves the new host. Every proxy is asked by a client of its own, so the wait has a grain: the pause
+//! between two questions.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::cluster::Cluster;
+use crate::product::{Pod, Product, RELEASE};
+
+/// What the fleet is measured with.
+const CHANGES: usize = 100;
+const OBJECTS: usize = 1_000;
+const FLEETS: [usize; 2] = [3, 50];
+const NAMESPACE: &str = "bench";
+
+/// The figures of one fleet.
+struct Figures {
+    proxies: usize,
+    lags: Vec<Duration>,
+    writes: BTreeMap<String, usize>,
+}
+
+/// Measures an installed release and returns the table.
+pub fn measure(cluster: &Cluster) -> Result<String> {
+    let product = Product::install(cluster)?;
+    product.upgrade(&["proxy.resources.requests.cpu=1m", "proxy.resources.requests.memory=1Mi"])?;
+    product.namespace(NAMESPACE)?;
+    let bench = Bench { api: Api::new(cluster.place())?, product };
+    let mut all = Vec::new();
+    for proxies in FLEETS {
+        crate::say(&format!("{CHANGES} changes on {proxies} proxies"));
+        bench.scale(proxies)?;
+        all.push(bench.changes(proxies)?);
+    }
+    crate::say(&format!("{OBJECTS} Ingresses on {} proxies", FLEETS[1]));
+    let memory = bench.memory()?;
+    let many = bench.one_of_many()?;
+    bench.scale(3)?;
+    bench.product.forget(NAMESPACE)?;
+    Ok(table(&all, &many, memory))
+}
+
+struct Bench {
+    api: Api,
+    product: Product,
+}
+
+impl Bench {
+    fn scale(&self, proxies: usize) -> Result<()> {
+        self.product.kubectl_here(&[
+            "scale",
+            "deployment/flotilla-proxy",
+            &format!("--replicas={proxies}"),
+        ])?;
+        self.product.wait_for_proxies(proxies).map(drop)
+    }
+
+    /// Adds Ingresses one after the other, each when the last is served everywhere.
+    fn changes(&self, proxies: usize) -> Result<Figures> {
+        let pods = self.product.wait_for_proxies(proxies)?;
+        // The first answer warms every path; it does not count.
+        self.lag(&pods, &format!("warm-{proxies}"))?;
+        let before = self.writes()?;
+        let lags = (0..CHANGES)
+            .map(|index| self.lag(&pods, &format!("change-{proxies}-{index}")))
+            .collect::<Result<Vec<_>>>()?;
+        self.product.wait_for_proxies(proxies)?;
+        let mut writes = self.writes()?;
+        for (resource, count) in before {
+            if let Some(now) = writes.get_mut(&resource) {
+                *now -= count;
+            }
+        }
+        Ok(Figures { proxies, lags, writes })
+    }
+
+    /// Creates an Ingress and waits until the last proxy serves it.
+    fn lag(&self, pods: &[Pod], name: &str) -> Result<Duration> {
+        let host = format!("{name}.bench.example");
+        let pause = Duration::from_millis(if pods.len() > 10 { 20 } else { 2 });
+        let start = Barrier::new(pods.len() + 1);
+        thread::scope(|scope| {
+            let waiting: Vec<_> = pods
+                .iter()
+                .map(|pod| {
+                    scope.spawn(|| {
+                        start.wait();
+                        self.served(pod, &host, pause)
+                    })
+                })
+                .collect();
+            start.wait();
+            let created = self.api.create(&collection(), &ingress(name, &host));
+            let answered = Instant::now();
+            let served = waiting
+                .into_iter()
+                .map(|one| one.join().map_err(|_| anyhow!("a client panicked"))?);
+            let last = served
+                .collect::<Result<Vec<Instant>>>()?
+                .into_iter()
+                .max()
+                .context("there are no proxies")?;
+            created?;
+            // A fast fleet can serve before the answer is read.
+            Ok(last.saturating_duration_since(answered))
+        })
+    }
+
+    fn served(&self, pod: &Pod, host: &str, pause: Duration) -> Result<Instant> {
+        let begun = Instant::now();
+        loop {
+            match self.product.ask(pod, host, "/") {
+                Ok(answer) if answer.status == 200 => return Ok(Instant::now()),
+                _ => ensure!(
+                    begun.elapsed() < Duration::from_secs(60),
+                    "{} never served {host}",
+                    pod.name
+                ),
+            }
+            thread::sleep(pause);
+        }
+    }
+
+    /// Fills the cluster up to all objects and returns the leader's resident memory in KiB.
+    fn memory(&self) -> Result<u64> {
+        let present = FLEETS.len() * (CHANGES + 1);
+        for index in present..OBJECTS {
+            let name = format!("many-{index}");
+            self.api.create(&collection(), &ingress(&name, &format!("{name}.bench.example")))?;
+        }
+        self.product.wait_for_answer(&format!("many-{}.bench.example", OBJECTS - 1), "/", 200)?;
+        self.product.wait_for_proxies(FLEETS[1])?;
+        let (leader, _) = self.product.operators()?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.product.process(&leader)?))
+            .context("failed to read the operator's memory")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("the kernel says no VmRSS")?;
+        line.trim().trim_end_matches(" kB").parse().context("failed to read VmRSS")
+    }
+
+    /// The same change with all objects present.
+    fn one_of_many(&self) -> Result<Figures> {
+        let pods = self.product.wait_for_proxies(FLEETS[1])?;
+        let lags = (0..CHANGES)
+            .map(|index| self.lag(&pods, &format!("late-{index}")))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Figures { proxies: FLEETS[1], lags, writes: BTreeMap::new() })
+    }
+
+    /// How often the operators have written, by resource, as the API server's audit log has it.
+    fn writes(&self) -> Result<BTreeMap<String, usize>> {
+        let log = fs::read_to_string(self.product.cluster().place().path("log/audit.jsonl"))
+            .context("failed to read the audit log")?;
+        let user = format!("system:serviceaccount:{RELEASE}:{RELEASE}");
+        let mut counts = BTreeMap::new();
+        for entry in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            if entry["user"]["username"] == user.as_str() {
+                let reference = &entry["objectRef"];
+                let resource = [reference["resource"].as_str(), reference["subresource"].as_str()];
+                let resource: Vec<&str> = resource.into_iter().flatten().collect();
+                *counts.entry(resource.join("/")).or_default() += 1;
+            }
+        }
+        Ok(counts)
+    }
+}
+
+fn collection() -> String {
+    format!("/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/ingresses")
+}
+
+fn ingress(name: &str, host: &str) -> Value {
+    let backend = json!({"service": {"name": "echo", "port": {"number": 80}}});
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "ingressClassName": "kong",
+            "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
+        },
+    })
+}
+
+/// The value below which `percent` of all lie.
+fn percentile(lags: &[Duration], percent: usize) -> u128 {
+    let mut sorted = lags.to_vec();
+    sorted.sort();
+    let rank = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+    sorted.get(rank).map_or(0, Duration::as_millis)
+}
+
+fn table(all: &[Figures], many: &Figures, memory: u64) -> String {
+    let mut text =
+        String::from("| what | proxies | Ingresses | median | p99 |\n|---|---|---|---|---|\n");
+    let mut present = 0;
+    for figures in all {
+        row(&mut text, figures, &format!("{present} to {}", present + CHANGES));
+        present += CHANGES;
+    }
+    row(&mut text, many, &format!("{OBJECTS} to {}", OBJECTS + CHANGES));
+    let _ = writeln!(text, "\n| what | figure |\n|---|---|");
+    let _ = writeln!(
+        text,
+        "| resident memory of the leading operator, {OBJECTS} Ingresses, {} proxies | {:.1} MiB |",
+        FLEETS[1],
+        memory as f64 / 1024.0
+    );
+    for Figures { proxies, lags, writes } in all {
+        let change: usize = writes
+            .iter()
+            .filter(|(resource, _)| *resource != "leases")
+            .map(|(_, count)| count)
+            .sum();
+        let each: Vec<String> =
+            writes.iter().map(|(resource, count)| format!("{resource} {count}")).collect();
+        let _ = writeln!(
+            text,
+            "| writes to the API server per change, {proxies} proxies | {:.2} (in {} changes: {}) |",
+            change as f64 / lags.len() as f64,
+            lags.len(),
+            each.join(", ")
+        );
+    }
+    text
+}
+
+fn row(text: &mut String, figures: &Figures, present: &str) {
+    let Figures { proxies, lags, writes: _ } = figures;
+    let (median, worst) = (percentile(lags, 50), percentile(lags, 99));
+    let _ = writeln!(
+        text,
+        "| from the API server's answer to the last proxy serving a new Ingress, {} changes | {proxies} | {present} | {median} ms | {worst} ms |",
+        lags.len()
+    );
+}
