@@ -80,6 +80,24 @@ fn is_name(text: &str) -> bool {
         })
 }
 
+/// A host with an optional port.
+///
+/// # Errors
+/// Kong's message.
+pub fn check_optional_port(text: &str) -> Result<(), String> {
+    if normalize(text).is_some() {
+        return Ok(());
+    }
+    match text.rsplit_once(':') {
+        Some((host, port))
+            if normalize(host).is_some() && port.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            Err("invalid port number".into())
+        }
+        _ => Err(format!("invalid hostname: {text}")),
+    }
+}
+
 /// A host name that may have `*` as its first or last label.
 ///
 /// # Errors
@@ -87,15 +105,14 @@ fn is_name(text: &str) -> bool {
 pub fn check_wildcard(text: &str) -> Result<(), String> {
     let stars = text.matches('*').count();
     if stars > 1 {
-        return Err("invalid wildcard: must have at most one wildcard".into());
+        return Err("only one wildcard must be specified".into());
     }
-    if stars == 1 && !text.starts_with("*.") && !text.ends_with(".*") {
-        return Err("invalid wildcard: must be placed at leftmost or rightmost label".into());
+    if stars == 1 && !text.starts_with('*') && !text.ends_with('*') {
+        return Err("wildcard must be leftmost or rightmost character".into());
     }
-    let plain = text.replace('*', "wildcard");
-    match normalize(&plain) {
-        Some(host) if host.port.is_some() => Err("must not have a port".into()),
+    match normalize(&text.replace('*', "wildcard")) {
         Some(host) if host.kind != HostKind::Name => Err("must not be an IP".into()),
+        Some(host) if host.port.is_some() => Err("must not have a port".into()),
         Some(_) => Ok(()),
         None => Err(format!("invalid value: {text}")),
     }

@@ -8,6 +8,7 @@ pub mod canonical;
 pub mod host;
 pub mod id;
 pub mod model;
+pub mod path;
 pub mod pattern;
 pub mod schema;
 pub mod tag;

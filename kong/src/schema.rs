@@ -5,6 +5,7 @@
 //! `GET /schemas/…` prints Kong's JSON. `plugin` holds one file per plugin.
 
 mod check;
+pub mod entity;
 mod entity_check;
 mod fault;
 mod field;
@@ -14,6 +15,7 @@ pub mod typedef;
 mod validate;
 
 pub use check::Check;
+pub use entity::{EntitySchema, Flavor, entity};
 pub use entity_check::{Condition, EntityCheck};
 pub use fault::Fault;
 pub use field::{Custom, Field, Kind, Record, Shorthand};

@@ -85,8 +85,7 @@ pub fn host_with_optional_port() -> Field {
     Field::string()
         .describe("A string representing a host name with an optional port number, such as example.com or example.com:8080.")
         .custom(|value| {
-            let text = value.as_str().unwrap_or_default();
-            crate::host::normalize(text).map(drop).ok_or_else(|| format!("invalid value: {text}"))
+            crate::host::check_optional_port(value.as_str().unwrap_or_default())
         })
 }
 
