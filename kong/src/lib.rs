@@ -5,6 +5,7 @@
 //! `id`, `tag` and `canonical` say how they are identified and printed.
 
 pub mod canonical;
+pub mod declarative;
 pub mod host;
 pub mod id;
 pub mod model;

@@ -27,3 +27,9 @@ pub use validate::References;
 pub fn is_regex(text: &str) -> bool {
     regex::Regex::new(text).is_ok()
 }
+
+/// Whether the text is a UUID in the usual form.
+#[must_use]
+pub fn is_uuid(text: &str) -> bool {
+    check::is_uuid(text)
+}

@@ -11,8 +11,8 @@ use super::{Check, Fault, Field, Kind, Record, Shorthand};
 pub enum References {
     /// Only as `{"id": …}`.
     ById,
-    /// Also as text: the id or the name of the entity.
-    ByText,
+    /// Judged elsewhere.
+    Deferred,
 }
 
 impl Record {
@@ -27,7 +27,7 @@ impl Record {
             self.expand(entity, &mut faults);
         }
         for name in entity.keys() {
-            if self.field(name).is_none() {
+            if self.field(name).is_none() && !faults.contains_key(name) {
                 faults.insert(name.clone(), "unknown field".into());
             }
         }
@@ -57,6 +57,9 @@ impl Record {
     fn expand(&self, entity: &mut Map<String, Value>, faults: &mut BTreeMap<String, Fault>) {
         for shorthand in &self.shorthands {
             let Some(mut value) = entity.remove(shorthand.name) else { continue };
+            if value.is_null() && shorthand.shown {
+                continue;
+            }
             if let Err(fault) = shorthand.field.accept(&mut value, References::ById) {
                 faults.insert(shorthand.name.to_owned(), fault);
                 continue;
@@ -172,10 +175,16 @@ impl Field {
             Kind::Any => Ok(()),
             Kind::String | Kind::Json => expect(value.is_string(), "expected a string"),
             Kind::Boolean => expect(value.is_boolean(), "expected a boolean"),
-            Kind::Number => expect(value.is_number(), "expected a number"),
+            Kind::Number => {
+                expect(value.is_number(), "expected a number")?;
+                drop_fraction(value);
+                Ok(())
+            }
             Kind::Integer => {
                 let whole = value.as_f64().is_some_and(|n| n.fract() == 0.0 && n.is_finite());
-                expect(whole, "expected an integer")
+                expect(whole, "expected an integer")?;
+                drop_fraction(value);
+                Ok(())
             }
             Kind::Array(elements) => accept_list(value, elements, references, "expected an array"),
             Kind::Set(elements) => {
@@ -198,12 +207,29 @@ impl Field {
                 if faults.is_empty() { Ok(()) } else { Err(Fault::Fields(faults)) }
             }
             Kind::Record(record) => {
+                if let Value::Array(items) = value
+                    && !items.is_empty()
+                {
+                    let unknown = (1..=items.len()).map(|at| (at, "unknown field".into()));
+                    return Err(Fault::Items(unknown.collect()));
+                }
                 let map = table(value).ok_or("expected a record")?;
                 let faults = record.accept(map, references);
                 if faults.is_empty() { Ok(()) } else { Err(Fault::Fields(faults)) }
             }
             Kind::Foreign(_) => accept_reference(value, references),
         }
+    }
+}
+
+/// A whole number is written without a fraction.
+fn drop_fraction(value: &mut Value) {
+    if let Value::Number(number) = value
+        && let Some(float) = number.as_f64().filter(|_| number.is_f64())
+        && float.fract() == 0.0
+        && float.abs() < 9e15
+    {
+        *value = Value::from(float as i64);
     }
 }
 
@@ -250,8 +276,10 @@ fn accept_reference(value: &Value, references: References) -> Result<(), Fault> 
     let missing = || {
         Fault::Fields(BTreeMap::from([("id".to_owned(), Fault::message("missing primary key"))]))
     };
+    if references == References::Deferred {
+        return Ok(());
+    }
     match value {
-        Value::String(_) if references == References::ByText => Ok(()),
         Value::Object(map) => match map.get("id") {
             None | Some(Value::Null) => Err(missing()),
             Some(Value::String(id)) if super::check::is_uuid(id) => Ok(()),

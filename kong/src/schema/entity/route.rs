@@ -222,13 +222,13 @@ fn one_language(route: &Map<String, Value>) -> Result<(), Fault> {
     let classic = MATCHERS.iter().any(|name| filled(name));
     let number = |name: &str| route.get(name).and_then(Value::as_i64).unwrap_or(0);
     if given("expression") && classic {
-        return Err("cannot set 'expression' with 'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations' simultaneously".into());
+        return Err("Router Expression failed validation: cannot set 'expression' with 'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations' simultaneously".into());
     }
     if given("expression") && number("regex_priority") != 0 {
-        return Err("cannot set 'regex_priority' with 'expression' simultaneously".into());
+        return Err("Router Expression failed validation: cannot set 'regex_priority' with 'expression' simultaneously".into());
     }
     if classic && number("priority") != 0 {
-        return Err("cannot set 'priority' with 'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations' simultaneously".into());
+        return Err("Router Expression failed validation: cannot set 'priority' with 'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations' simultaneously".into());
     }
     Ok(())
 }

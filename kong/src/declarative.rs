@@ -1,0 +1,170 @@
+//! From the text of a configuration to its entities, or to what is wrong with it.
+//!
+//! Decoding is strict and complete: every entity is validated, filled with defaults, given its id,
+//! and its references are resolved, before any of it is used. What only the gateway's engines can
+//! judge (certificates, router expressions) is asked of a [`Judge`].
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    canonical::{ConfigHash, EMPTY_HASH},
+    schema::{Fault, Flavor},
+};
+
+mod check;
+mod gather;
+mod report;
+mod text;
+
+pub use report::{Rejection, Violations, pretty};
+pub use text::yaml;
+
+/// What decoding needs from outside.
+pub struct Context<'a> {
+    /// The time for `created_at` and `updated_at`, in seconds.
+    pub now: f64,
+    /// Source of the ids and keys that have to be random.
+    pub seed: u128,
+    /// Which language routes are written in.
+    pub flavor: Flavor,
+    /// Judges what needs an engine.
+    pub judge: &'a dyn Judge,
+}
+
+/// Judges what only the gateway's engines can.
+pub trait Judge {
+    /// Adds the faults of a valid-looking entity of this kind to those already found.
+    fn judge(&self, kind: &str, entity: &Map<String, Value>, faults: &mut BTreeMap<String, Fault>);
+}
+
+/// Finds no fault.
+pub struct Lenient;
+
+impl Judge for Lenient {
+    fn judge(&self, _: &str, _: &Map<String, Value>, _: &mut BTreeMap<String, Fault>) {}
+}
+
+/// The entities of one kind by id.
+pub type Entities = BTreeMap<String, Value>;
+
+/// The entities of a configuration, each complete.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Declared {
+    kinds: BTreeMap<&'static str, Entities>,
+    hash: Option<ConfigHash>,
+}
+
+impl Declared {
+    /// The entities of a kind (`services`) by id.
+    pub fn of(&self, kind: &str) -> impl Iterator<Item = &Value> + use<'_> {
+        self.kinds.get(kind).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The entities of a kind in the order of their ids, with the ids.
+    #[must_use]
+    pub fn kind(&self, kind: &str) -> Option<&Entities> {
+        self.kinds.get(kind)
+    }
+
+    /// All kinds that have entities.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, &Entities)> {
+        self.kinds.iter().map(|(kind, entities)| (*kind, entities))
+    }
+
+    /// The entity of this kind and id.
+    #[must_use]
+    pub fn get(&self, kind: &str, id: &str) -> Option<&Value> {
+        self.kinds.get(kind)?.get(id)
+    }
+
+    /// The entity of this kind whose id or name this is.
+    #[must_use]
+    pub fn find(&self, kind: &str, key: &str) -> Option<&Value> {
+        if let Some(entity) = self.get(kind, key) {
+            return Some(entity);
+        }
+        let name = crate::schema::entity(kind)?.endpoint_key?;
+        self.of(kind).find(|entity| entity.get(name).and_then(Value::as_str) == Some(key))
+    }
+
+    /// The entities of a kind as types of `model`.
+    ///
+    /// # Errors
+    /// When an entity is not what its schema promises.
+    pub fn typed<'a, T: Deserialize<'a>>(
+        &'a self,
+        kind: &str,
+    ) -> Result<Vec<T>, serde_json::Error> {
+        self.kinds
+            .get(kind)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .map(|entity| T::deserialize(entity))
+            .collect()
+    }
+
+    /// Whether there are no entities.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.kinds.iter().all(|(kind, all)| *kind == "workspaces" || all.is_empty())
+    }
+
+    /// The hash that the gateway reports: of the bytes, or zeros when there are no entities.
+    #[must_use]
+    pub fn hash(&self) -> ConfigHash {
+        match self.hash {
+            Some(hash) if !self.is_empty() => hash,
+            _ => EMPTY_HASH,
+        }
+    }
+
+    /// Puts another hash in place, for configurations that were not sent as one text.
+    pub fn set_hash(&mut self, hash: ConfigHash) {
+        self.hash = Some(hash);
+    }
+
+    /// All entities by kind and id, as `POST /config` answers.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        self.kinds
+            .iter()
+            .filter(|(kind, _)| **kind != "workspaces")
+            .map(|(kind, all)| ((*kind).to_owned(), all.clone().into_iter().collect::<Value>()))
+            .collect()
+    }
+
+    /// Adds or replaces an entity that is already complete.
+    pub fn insert(&mut self, kind: &'static str, id: String, entity: Value) -> Option<Value> {
+        self.kinds.entry(kind).or_default().insert(id, entity)
+    }
+
+    /// Removes an entity.
+    pub fn remove(&mut self, kind: &'static str, id: &str) -> Option<Value> {
+        let all = self.kinds.get_mut(kind)?;
+        let entity = all.remove(id);
+        if all.is_empty() {
+            self.kinds.remove(kind);
+        }
+        entity
+    }
+}
+
+/// Decodes the text of a configuration, JSON or YAML.
+///
+/// # Errors
+/// What is wrong with it, entity by entity.
+pub fn decode(text: &[u8], context: &Context<'_>) -> Result<Declared, Rejection> {
+    let parse = || text::parse(text).map_err(Rejection::unreadable);
+    let mut arena = gather::Arena::gather(parse()?, context)?;
+    if let Err(faults) = check::run(&mut arena, context) {
+        // Filling changed the entities; the report shows them as they were sent.
+        let original = gather::Arena::gather(parse()?, context)?;
+        return Err(report::build(faults, &original, &arena));
+    }
+    let mut declared = arena.finish();
+    declared.hash = Some(ConfigHash::of(text));
+    Ok(declared)
+}
