@@ -15,5 +15,6 @@ pub mod options;
 pub mod outcome;
 pub mod revision;
 pub mod snapshot;
+pub mod status;
 pub mod translate;
 pub mod trust;

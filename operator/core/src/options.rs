@@ -32,6 +32,19 @@ pub struct Options {
     pub cluster_domain: String,
     /// The version of Kong that the proxies are, or stand for.
     pub kong_version: Version,
+    /// Who says whether Gateways and listeners are programmed.
+    pub gateway_status: GatewayStatusSource,
+}
+
+/// Who says whether Gateways and listeners are programmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GatewayStatusSource {
+    /// The status in the snapshot, which some controller wrote: for translations of manifests. A Gateway
+    /// without any condition counts as programmed.
+    #[default]
+    Recorded,
+    /// We do, from the specs alone: for the operator, which writes that status itself.
+    Derived,
 }
 
 impl Default for Options {
@@ -45,6 +58,7 @@ impl Default for Options {
             drain_support: false,
             cluster_domain: String::new(),
             kong_version: Version { major: 3, minor: 9, patch: 1 },
+            gateway_status: GatewayStatusSource::default(),
         }
     }
 }

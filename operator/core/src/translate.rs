@@ -5,7 +5,7 @@
 //! backends to targets, applies annotations, attaches plugins, consumers and certificates, and
 //! gives ids. What is wrong with an object ends in its [`Outcome`]; the others go on.
 
-mod gateway;
+pub(crate) mod gateway;
 mod rules;
 
 pub use rules::Origin;

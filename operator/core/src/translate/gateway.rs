@@ -6,12 +6,13 @@
 //! docs/differences-from-kic.md says what is done instead.
 
 pub(crate) mod attach;
-mod backend;
+pub(crate) mod backend;
 mod certificate;
 mod filter;
 mod grpc;
 pub(crate) mod hostname;
 mod http;
+pub(crate) mod listener;
 mod matcher;
 mod path;
 mod policy;

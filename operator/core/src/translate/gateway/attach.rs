@@ -11,9 +11,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 
 use crate::gateway_api::{GROUP, Gateway, Listener, ListenerSet, NamespacePolicy, ParentRef};
 
-use super::hostname;
+use super::{hostname, listener};
 use crate::object::Object as _;
-use crate::options::Options;
+use crate::options::{GatewayStatusSource, Options};
 use crate::snapshot::Snapshot;
 
 /// Why a parent does not take a route; the words of the `Accepted` condition.
@@ -292,26 +292,37 @@ pub(crate) fn is_programmed(conditions: Option<&[Condition]>, generation: Option
 impl<'a> Gateways<'a> {
     /// The Gateways of a snapshot whose class is ours.
     pub(crate) fn of(snapshot: &'a Snapshot, options: &Options) -> Self {
-        let ours = |gateway: &Gateway| {
-            let class = snapshot.gateway_classes.get("", &gateway.spec.gateway_class_name);
-            class.is_some_and(|class| {
-                options.gateway_controllers.contains(&class.spec.controller_name)
-            })
-        };
-        let mut entries = BTreeMap::new();
-        for gateway in snapshot.gateways.iter().filter(|gateway| ours(gateway)) {
-            entries.insert((gateway.namespace(), gateway.name()), entry(gateway));
-        }
         let labels = |namespace: &'a Namespace| {
             Some((namespace.metadata.name.as_deref()?, namespace.metadata.labels.as_ref()?))
         };
         let namespaces = snapshot.namespaces.iter().filter_map(|namespace| labels(namespace));
-        Self { entries, namespaces: namespaces.collect() }
+        let mut gateways = Self { entries: BTreeMap::new(), namespaces: namespaces.collect() };
+        for gateway in &snapshot.gateways {
+            if controller(snapshot, options, gateway).is_some() {
+                let entry = match options.gateway_status {
+                    GatewayStatusSource::Recorded => recorded(gateway),
+                    GatewayStatusSource::Derived => derived(snapshot, &gateways, gateway),
+                };
+                gateways.entries.insert((gateway.namespace(), gateway.name()), entry);
+            }
+        }
+        gateways
     }
 }
 
+/// The name under which we control a Gateway; nothing when its class is another's.
+pub(crate) fn controller<'a>(
+    snapshot: &'a Snapshot,
+    options: &Options,
+    gateway: &Gateway,
+) -> Option<&'a str> {
+    let class = snapshot.gateway_classes.get("", &gateway.spec.gateway_class_name)?;
+    let name = &class.spec.controller_name;
+    options.gateway_controllers.contains(name).then_some(name)
+}
+
 /// A Gateway with its own listeners, as its status has it.
-fn entry(gateway: &Gateway) -> Entry<'_> {
+fn recorded(gateway: &Gateway) -> Entry<'_> {
     let generation = gateway.metadata.generation;
     let status = gateway.status.as_ref();
     let slot = |listener| {
@@ -327,4 +338,17 @@ fn entry(gateway: &Gateway) -> Entry<'_> {
         slots: gateway.spec.listeners.iter().map(slot).collect(),
         programmed: is_programmed(conditions, generation),
     }
+}
+
+/// A Gateway with its own listeners and those of ListenerSets, as we judge them.
+fn derived<'a>(snapshot: &'a Snapshot, gateways: &Gateways<'a>, gateway: &'a Gateway) -> Entry<'a> {
+    let standing = listener::standing(snapshot, gateways, gateway);
+    let worth = listener::judge(snapshot, gateway, &standing);
+    let slots = standing.iter().zip(&worth).map(|(standing, worth)| Slot {
+        listener: standing.listener,
+        set: standing.set,
+        programmed: worth.usable(),
+    });
+    let programmed = listener::gateway_fault(gateway).is_none();
+    Entry { gateway, slots: slots.collect(), programmed }
 }
