@@ -1,3 +1,9 @@
 //! The operator's shell: everything that talks to the cluster and to proxies.
 
+pub mod admin;
+pub mod fleet;
+pub mod lease;
+pub mod serve;
+pub mod ticks;
+pub mod translator;
 pub mod trust;

@@ -194,6 +194,12 @@ impl Fleet {
         self.schedule.pushes_in_flight()
     }
 
+    /// One instance.
+    #[must_use]
+    pub fn instance(&self, id: &InstanceId) -> Option<&InstanceView> {
+        self.views.get(id).map(AsRef::as_ref)
+    }
+
     /// The fleet at a glance.
     #[must_use]
     pub fn view(&self) -> FleetView {

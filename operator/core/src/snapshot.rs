@@ -90,6 +90,16 @@ impl<'a, K> IntoIterator for &'a Objects<K> {
     }
 }
 
+/// The part of an object that people write.
+fn edited<K: serde::Serialize>(object: &K) -> Option<serde_json::Value> {
+    let mut json = serde_json::to_value(object).ok()?;
+    json.as_object_mut()?.remove("status");
+    if let Some(meta) = json.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+        meta.retain(|key, _| key != "resourceVersion" && key != "managedFields");
+    }
+    Some(json)
+}
+
 fn key<K: Object>(object: &K) -> (&str, &str) {
     (object.namespace(), object.name())
 }
@@ -151,6 +161,17 @@ macro_rules! stores {
                 $(snapshot.$field.retain(&keep);)*
                 snapshot.index = Index::of(&snapshot);
                 snapshot
+            }
+
+            /// An object as JSON, without what the API server keeps about it: equal as long as
+            /// nobody edits it.
+            #[must_use]
+            pub fn json_of(&self, object: &ObjectRef) -> Option<serde_json::Value> {
+                $(if <$type as Object>::KIND == object.kind {
+                    let found = self.$field.get(&object.namespace, &object.name)?;
+                    return edited(&**found);
+                })*
+                None
             }
 
             /// Names of all objects.

@@ -1,0 +1,271 @@
+//! The translator: wakes when objects change, and turns them into revisions.
+//!
+//! Nothing is published before every required kind has been listed once: half a cluster never
+//! becomes a configuration. Whatever arrives during one run makes the next one; equal bytes make no
+//! revision at all. When every proxy refuses a revision, the objects behind the refused entities
+//! are left out, until they change, and their neighbors go on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use operator_core::fleet::view::FleetView;
+use operator_core::moment::Moment;
+use operator_core::object::ObjectRef;
+use operator_core::options::Options;
+use operator_core::outcome::Outcome;
+use operator_core::revision::{Dialect, Revision};
+use operator_core::snapshot::Snapshot;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
+use runtime::Shutdown;
+use runtime::telemetry::Metrics;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use self::quarantine::Quarantine;
+use self::render::{Rendered, render};
+use crate::fleet::Blame;
+use crate::ticks::Ticks;
+
+mod quarantine;
+mod render;
+
+/// Where objects come from: watches of a cluster, or files of a folder.
+pub trait Source: Send + Sync + 'static {
+    /// Everything as it is now; `None` until every required kind has been listed once.
+    fn snapshot(&self) -> Option<Snapshot>;
+}
+
+/// What the translator follows.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// Ticked after every change of an object.
+    pub dirty: watch::Receiver<u64>,
+    /// What a translation depends on beside the objects.
+    pub options: watch::Receiver<Options>,
+    /// The fleet: its instances tell which dialects are needed.
+    pub view: watch::Receiver<Arc<FleetView>>,
+    /// A revision that nobody takes.
+    pub blame: watch::Receiver<Option<Blame>>,
+}
+
+/// What the translator tells.
+#[derive(Debug)]
+pub struct Outputs {
+    /// The newest revision.
+    pub revision: watch::Sender<Option<Arc<Revision>>>,
+    /// What became of every object.
+    pub translated: watch::Sender<Arc<Translated>>,
+}
+
+/// What became of every object in the newest translation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translated {
+    /// The revision that it belongs to; 0 before the first.
+    pub number: u64,
+    /// One verdict an object.
+    pub outcomes: Vec<Outcome>,
+    /// Objects that are left out because the proxies refuse what they become, and why.
+    pub excluded: BTreeMap<ObjectRef, String>,
+    /// The proxies refuse a revision, and no object can be blamed for it: what they say.
+    pub unexplained: Option<String>,
+}
+
+/// Counts translations.
+#[derive(Clone, Debug)]
+pub struct TranslatorMetrics {
+    runs: Counter,
+    revisions: Counter,
+    fallbacks: Counter,
+    seconds: Histogram,
+}
+
+impl TranslatorMetrics {
+    /// Registers the metrics.
+    #[must_use]
+    pub fn register(metrics: &Metrics) -> Self {
+        let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+        let all = Self {
+            runs: Counter::default(),
+            revisions: Counter::default(),
+            fallbacks: Counter::default(),
+            seconds: Histogram::new(buckets),
+        };
+        metrics.register(|registry| {
+            let it = all.clone();
+            let prefix = registry.sub_registry_with_prefix("flotilla_translator");
+            prefix.register("translations", "Translations run", it.runs);
+            prefix.register("revisions", "Revisions published", it.revisions);
+            prefix.register(
+                "fallbacks",
+                "Translations that leave refused objects out",
+                it.fallbacks,
+            );
+            prefix.register_with_unit(
+                "translation",
+                "Time of a translation",
+                Unit::Seconds,
+                it.seconds,
+            );
+        });
+        all
+    }
+}
+
+/// The translator of one fleet.
+#[derive(Debug)]
+pub struct Translator<S> {
+    source: Arc<S>,
+    inputs: Inputs,
+    outputs: Outputs,
+    metrics: TranslatorMetrics,
+    ticks: Ticks,
+    number: u64,
+    changed_at: Option<Moment>,
+    quarantine: Quarantine,
+    last: Option<Rendered>,
+    ran: Option<Instant>,
+}
+
+/// The shortest time between the beginnings of two translations.
+const FLOOR: Duration = Duration::from_millis(20);
+
+impl<S: Source> Translator<S> {
+    /// A translator that has not run yet.
+    #[must_use]
+    pub fn new(
+        source: Arc<S>,
+        inputs: Inputs,
+        outputs: Outputs,
+        metrics: TranslatorMetrics,
+        ticks: Ticks,
+    ) -> Self {
+        Self {
+            source,
+            inputs,
+            outputs,
+            metrics,
+            ticks,
+            number: 0,
+            changed_at: None,
+            quarantine: Quarantine::default(),
+            last: None,
+            ran: None,
+        }
+    }
+
+    /// Runs until shutdown.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        let mut dialects = BTreeSet::new();
+        loop {
+            self.changed_at.get_or_insert(self.ticks.now());
+            self.translate(&dialects).await;
+            // Biased: the end first, then blame, so that a refused revision is replaced before a new one.
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                Ok(()) = self.inputs.blame.changed() => self.take_blame(),
+                Ok(()) = self.inputs.options.changed() => {}
+                Ok(()) = self.inputs.dirty.changed() => {}
+                () = other_dialects(&mut self.inputs.view, &mut dialects) => {}
+            }
+            self.inputs.dirty.borrow_and_update();
+        }
+    }
+
+    async fn translate(&mut self, dialects: &BTreeSet<Dialect>) {
+        let changed_at = *self.changed_at.get_or_insert(self.ticks.now());
+        if let Some(ran) = self.ran {
+            tokio::time::sleep_until(ran + FLOOR).await;
+        }
+        let Some(snapshot) = self.source.snapshot() else { return };
+        self.quarantine.forgive(&snapshot);
+        let started = Instant::now();
+        let options = self.inputs.options.borrow_and_update().clone();
+        let excluded = self.quarantine.objects();
+        let dialects = dialects.clone();
+        let job = move || render(&snapshot, &options, &dialects, &excluded);
+        let rendered = match tokio::task::spawn_blocking(job).await {
+            Ok(rendered) => rendered,
+            // A panic in a pure function is a defect: it goes on, and ends the process by name.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return,
+        };
+        self.ran = Some(started);
+        self.changed_at = None;
+        self.metrics.runs.inc();
+        self.metrics.seconds.observe(started.elapsed().as_secs_f64());
+        self.publish(rendered, changed_at);
+    }
+
+    fn publish(&mut self, rendered: Rendered, changed_at: Moment) {
+        let same = self.last.as_ref().is_some_and(|last| last.bodies == rendered.bodies);
+        if !same {
+            self.number += 1;
+            let revision = Revision::new(
+                self.number,
+                rendered.bodies.clone(),
+                rendered.census.clone(),
+                changed_at,
+            );
+            let entities = revision.census().total();
+            info!(revision = self.number, entities, "configuration translated");
+            self.metrics.revisions.inc();
+            self.outputs.revision.send_replace(Some(Arc::new(revision)));
+        }
+        let translated = Arc::new(Translated {
+            number: self.number,
+            outcomes: rendered.outcomes.clone(),
+            excluded: self.quarantine.reasons(),
+            unexplained: self.quarantine.unexplained(),
+        });
+        self.outputs.translated.send_if_modified(|held| {
+            let changed = *held != translated;
+            *held = translated;
+            changed
+        });
+        self.last = Some(rendered);
+    }
+
+    /// Nobody takes the newest revision: leave out what is behind the refused entities.
+    fn take_blame(&mut self) {
+        let Some(blame) = self.inputs.blame.borrow_and_update().clone() else { return };
+        if blame.number != self.number {
+            return;
+        }
+        let Some(last) = &self.last else { return };
+        let Some(snapshot) = self.source.snapshot() else { return };
+        let body = last.bodies.get(&blame.dialect);
+        let guilty = quarantine::guilty(&blame.refusal, body);
+        if guilty.is_empty() {
+            warn!(revision = blame.number, "refusal names no object; proxies keep what they have");
+        }
+        for (object, why) in &guilty {
+            warn!(revision = blame.number, %object, why, "object left out");
+        }
+        self.metrics.fallbacks.inc();
+        self.quarantine.add(&snapshot, guilty, &blame.refusal.message);
+    }
+}
+
+/// Waits until the instances speak other dialects than these.
+async fn other_dialects(view: &mut watch::Receiver<Arc<FleetView>>, known: &mut BTreeSet<Dialect>) {
+    loop {
+        let spoken: BTreeSet<Dialect> = {
+            let view = view.borrow_and_update();
+            let nodes = view.instances.values().filter_map(|instance| instance.node.as_ref());
+            nodes.map(|node| node.dialect).collect()
+        };
+        if !spoken.is_empty() && spoken != *known {
+            *known = spoken;
+            return;
+        }
+        if view.changed().await.is_err() {
+            // The driver has ended, and so will we.
+            return std::future::pending().await;
+        }
+    }
+}

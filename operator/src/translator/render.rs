@@ -1,0 +1,97 @@
+//! One translation, printed in every dialect that is spoken. No IO.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use operator_core::object::ObjectRef;
+use operator_core::options::{Options, RouterFlavor};
+use operator_core::outcome::Outcome;
+use operator_core::revision::{Census, Dialect};
+use operator_core::snapshot::Snapshot;
+use operator_core::translate::translate;
+use serde_json::Value;
+use tracing::error;
+
+/// What a translation gives.
+#[derive(Clone, Debug)]
+pub(super) struct Rendered {
+    pub(super) bodies: BTreeMap<Dialect, Bytes>,
+    pub(super) census: Census,
+    pub(super) outcomes: Vec<Outcome>,
+}
+
+/// Translates into each dialect; into the traditional one as long as no instance was seen.
+pub(super) fn render(
+    snapshot: &Snapshot,
+    options: &Options,
+    dialects: &BTreeSet<Dialect>,
+    excluded: &BTreeSet<ObjectRef>,
+) -> Rendered {
+    let fewer;
+    let snapshot = if excluded.is_empty() {
+        snapshot
+    } else {
+        fewer = snapshot.filtered(|object| !excluded.contains(object));
+        &fewer
+    };
+    let mut rendered =
+        Rendered { bodies: BTreeMap::new(), census: Census::default(), outcomes: Vec::new() };
+    let default = BTreeSet::from([Dialect::Traditional]);
+    for dialect in if dialects.is_empty() { &default } else { dialects } {
+        let flavor = match dialect {
+            Dialect::Traditional => RouterFlavor::Traditional,
+            Dialect::Expressions => RouterFlavor::Expressions,
+        };
+        let translation = translate(snapshot, &Options { flavor, ..options.clone() });
+        let value = match serde_json::to_value(&translation.config) {
+            Ok(value) => value,
+            Err(error) => {
+                // Only a map without text keys could do this, and the model has none.
+                error!(%error, "configuration not printed");
+                continue;
+            }
+        };
+        rendered.census = census(&value);
+        // `Value` keeps its keys sorted, so these are the canonical bytes.
+        rendered.bodies.insert(*dialect, Bytes::from(value.to_string()));
+        rendered.outcomes = translation.outcomes;
+    }
+    rendered
+}
+
+/// Counts entities by kind, nested ones too.
+fn census(document: &Value) -> Census {
+    let mut counts = BTreeMap::new();
+    count(document, &mut counts);
+    Census::new(counts)
+}
+
+fn count(entity: &Value, counts: &mut BTreeMap<String, usize>) {
+    let fields = entity.as_object().into_iter().flatten().filter(|(key, _)| *key != "config");
+    for (kind, children) in fields {
+        for child in children.as_array().into_iter().flatten().filter(|child| child.is_object()) {
+            *counts.entry(kind.clone()).or_default() += 1;
+            count(child, counts);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nested_entities_are_counted_and_plugin_settings_are_not() {
+        let document = json!({
+            "_format_version": "3.0",
+            "services": [{"name": "a", "routes": [{"name": "r", "paths": ["/"]}]}],
+            "plugins": [{"name": "x", "config": {"rules": [{"a": 1}]}}],
+        });
+        let census = census(&document);
+        assert_eq!(census.of("routes"), 1);
+        assert_eq!(census.of("rules"), 0);
+        assert_eq!(census.total(), 3);
+    }
+}
