@@ -75,7 +75,6 @@ fn is_name(text: &str) -> bool {
             let bytes = label.as_bytes();
             !bytes.is_empty()
                 && bytes.len() <= 63
-                && edge(bytes[0])
                 && bytes.iter().all(|&byte| edge(byte) || byte == b'-')
         })
 }
@@ -123,9 +122,10 @@ pub fn check_wildcard(text: &str) -> Result<(), String> {
 /// # Errors
 /// Kong's message.
 pub fn check_path(text: &str) -> Result<(), String> {
-    let allowed = |byte: u8| {
-        byte.is_ascii_alphanumeric() || b"/.%-_~:@!$&'()*+,;= ?".contains(&byte) || byte >= 0x80
-    };
+    if let Some(bad) = bad_encoding(text) {
+        return Err(format!("invalid url-encoded value: '{bad}'"));
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/.%-_~:@!$&'()*+,;=".contains(&byte);
     if text.bytes().all(allowed) {
         Ok(())
     } else {
@@ -133,6 +133,15 @@ pub fn check_path(text: &str) -> Result<(), String> {
             "invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found)"
         ))
     }
+}
+
+/// The first percent sign that two hexadecimal digits do not follow, with what follows it.
+#[must_use]
+pub fn bad_encoding(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    let at = (0..bytes.len()).find(|&at| bytes[at] == b'%' && !(hex(at + 1) && hex(at + 2)))?;
+    Some(String::from_utf8_lossy(&bytes[at..(at + 3).min(bytes.len())]).into_owned())
 }
 
 /// A URL with scheme and host.

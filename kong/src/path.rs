@@ -10,14 +10,8 @@ pub fn check(path: &str) -> Result<(), String> {
             format!("invalid regex: '{regex}' (PCRE returned: pcre2_compile() failed: {reason})")
         });
     }
-    let bytes = path.as_bytes();
-    for (at, byte) in bytes.iter().enumerate() {
-        let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-        if *byte == b'%' && !(hex(at + 1) && hex(at + 2)) {
-            let end = (at + 3).min(bytes.len());
-            let bad = String::from_utf8_lossy(&bytes[at..end]);
-            return Err(format!("invalid url-encoded value: '{bad}'"));
-        }
+    if let Some(bad) = crate::host::bad_encoding(path) {
+        return Err(format!("invalid url-encoded value: '{bad}'"));
     }
     let normal = normalize(path);
     if normal == path {

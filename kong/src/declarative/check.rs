@@ -79,8 +79,8 @@ pub(super) fn run(arena: &mut Arena, context: &Context<'_>) -> Result<(), Faults
         let mut wrong = !arena.top.is_empty() || !arena.misplaced.is_empty();
         for at in 0..arena.items.len() {
             second_look(arena, at, &directory);
-            wrong |= !arena.items[at].faults.is_empty();
         }
+        wrong |= arena.items.iter().any(|item| !item.faults.is_empty());
         if wrong {
             restore_first_look(arena);
             return Err(Faults::Invalid);
@@ -111,7 +111,11 @@ fn judge_fields(arena: &mut Arena, at: usize, context: &Context<'_>) -> bool {
     // looked at apart.
     let parent = item.parent.map(|(_, field)| field);
     let own = parent.map(|field| item.entity.remove(field));
+    let ttl = (item.schema.name == "keyauth_credentials").then(|| item.entity.remove("ttl"));
     let mut faults = record.accept(&mut item.entity, References::Deferred);
+    if let Some(ttl) = ttl.flatten() {
+        item.entity.insert("ttl".into(), ttl);
+    }
     if let (Some(field), Some(own)) = (parent, own) {
         if faults.get(field).is_some_and(|fault| *fault == "required field missing".into()) {
             faults.remove(field);
@@ -143,8 +147,8 @@ fn references(arena: &Arena, at: usize) -> Vec<(&'static str, &'static str, bool
 /// Whether references are not as Kong first wants them.
 fn first_look(arena: &Arena, at: usize) -> bool {
     let item = &arena.items[at];
-    // Hashing a password needs the consumer, which nesting does not give at first.
-    if item.schema.name == "basicauth_credentials" && item.parent.is_some() {
+    // Hashing a password needs the consumer's id, which is not there at first.
+    if item.schema.name == "basicauth_credentials" {
         return true;
     }
     references(arena, at).into_iter().any(|(field, _, _)| {
@@ -174,13 +178,6 @@ fn second_look(arena: &mut Arena, at: usize, directory: &Directory) {
             Some(_) => Some(missing_key()),
         };
         let Some(fault) = fault else { continue };
-        if nested_sni {
-            let (parent, _) = arena.items[at].parent.unwrap_or((at, field));
-            let mut all = BTreeMap::new();
-            all.insert(1, fault);
-            arena.items[parent].faults.entry("@entity".into()).or_insert(Fault::Items(all));
-            continue;
-        }
         let item = &mut arena.items[at];
         item.faults.insert(field.to_owned(), fault);
     }

@@ -214,6 +214,10 @@ impl Arena {
     pub(super) fn finish(self) -> Declared {
         let mut kinds: BTreeMap<&'static str, Entities> = BTreeMap::new();
         for item in self.items {
+            // A key that is to expire has expired already where no database counts its time.
+            if item.entity.get("ttl").is_some_and(|ttl| !ttl.is_null()) {
+                continue;
+            }
             let key = match item.id() {
                 Some(id) => id.to_owned(),
                 None => item.text("key").unwrap_or_default().to_owned(),

@@ -309,6 +309,21 @@ fn violations(
     let mut one = describe(item, original, keep_id);
     for (name, fault) in faults.iter().rev() {
         let target = item.schema.references().find(|(field, _)| field == name);
+        if let (Some((parent, "certificate")), "certificate", Fault::Message(message)) =
+            (item.parent, name.as_str(), fault)
+            && original.items[parent].id_given
+        {
+            // Kong tells the missing parent of a nested name as the parent's own fault.
+            let id = original.items[parent].id().map(str::to_owned);
+            out.push(Violations {
+                entity_type: singular("certificates"),
+                entity: json!({ "id": id }),
+                entity_id: id,
+                errors: vec![(None, message.clone())],
+                ..Violations::default()
+            });
+            continue;
+        }
         if let (Some((_, kind)), Some(Value::Object(reference)), Fault::Fields(inner)) =
             (target, item.entity.get(name), fault)
         {
@@ -379,7 +394,7 @@ fn describe(item: &Item, arena: &Arena, keep_id: bool) -> Violations {
     };
     Violations {
         entity_type: singular(item.schema.name),
-        entity_name: text("name"),
+        entity_name: text("name").filter(|name| !name.is_empty()),
         entity_id: text("id").filter(|id| crate::schema::is_uuid(id)),
         entity_tags: tags,
         entity: echo(&Value::Object(entity)),

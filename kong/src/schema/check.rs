@@ -245,15 +245,17 @@ pub(super) fn is_uuid(text: &str) -> bool {
 
 fn exclusive(sets: &[Vec<&'static str>], value: &Value) -> Result<(), String> {
     let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    let touched: Vec<String> = sets
-        .iter()
-        .filter(|set| items.iter().any(|item| set.contains(&text(item))))
-        .map(|set| format!("('{}')", set.join("', '")))
-        .collect();
-    let _ = touched.len();
-    let all = || {
-        let quoted: Vec<_> = sets.iter().map(|set| format!("('{}')", set.join("','"))).collect();
-        format!("these sets are mutually exclusive: {}", quoted.join(", "))
-    };
-    if touched.len() > 1 { Err(all()) } else { Ok(()) }
+    let mut touched: Vec<String> = Vec::new();
+    for item in items {
+        if let Some(set) = sets.iter().find(|set| set.contains(&text(item))) {
+            let set = format!("('{}')", set.join("', '"));
+            if !touched.contains(&set) {
+                touched.push(set);
+            }
+        }
+    }
+    if touched.len() > 1 {
+        return Err(format!("these sets are mutually exclusive: {}", touched.join(", ")));
+    }
+    Ok(())
 }

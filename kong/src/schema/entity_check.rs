@@ -184,6 +184,7 @@ impl EntityCheck {
             Self::AtLeastOneOf(names) => (set(names) == 0).then(|| {
                 format!("at least one of these fields must be non-empty: {}", quoted(names))
             }),
+            Self::OnlyOneOf(names) if names.iter().all(|name| get(entity, name).is_none()) => None,
             Self::OnlyOneOf(names) => (set(names) != 1).then(|| {
                 format!("exactly one of these fields must be non-empty: {}", quoted(names))
             }),

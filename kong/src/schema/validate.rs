@@ -194,17 +194,16 @@ impl Field {
                 accept_list(value, elements, references, "expected a set")
             }
             Kind::Map(keys, values) => {
-                let map = table(value).ok_or("expected a map")?;
-                let mut faults = BTreeMap::new();
-                for (name, item) in map {
-                    let outcome = keys
-                        .accept(&mut Value::String(name.clone()), references)
-                        .and_then(|()| accept_element(values, item, references));
-                    if let Err(fault) = outcome {
-                        faults.insert(name.clone(), fault);
-                    }
+                if value.as_array().is_some_and(|items| !items.is_empty()) {
+                    // A list is a table whose keys are numbers.
+                    return keys.accept(&mut Value::from(1), references);
                 }
-                if faults.is_empty() { Ok(()) } else { Err(Fault::Fields(faults)) }
+                let map = table(value).ok_or("expected a map")?;
+                for (name, item) in map {
+                    keys.accept(&mut Value::String(name.clone()), references)?;
+                    accept_element(values, item, references)?;
+                }
+                Ok(())
             }
             Kind::Record(record) => {
                 if let Value::Array(items) = value

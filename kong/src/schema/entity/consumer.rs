@@ -82,7 +82,7 @@ fn jwt() -> EntitySchema {
 /// Only the frame of the PEM text is looked at.
 fn check_public_key(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
-    let framed = text.trim().starts_with("-----BEGIN ") && text.contains("-----END ");
+    let framed = text.contains("PUBLIC KEY-----") && text.contains("-----END ");
     if framed { Ok(()) } else { Err("invalid key".into()) }
 }
 

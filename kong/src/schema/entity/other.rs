@@ -63,12 +63,11 @@ pub(super) fn workspaces() -> EntitySchema {
 }
 
 pub(super) fn schemas() -> Vec<EntitySchema> {
-    let mut all = vec![filter_chains(), parameters()];
+    let mut all = vec![filter_chains(), parameters(), oauth2_tokens()];
     // What a gateway writes itself where it has a database: accepted, never looked at.
     all.extend(
         [
             "clustering_data_planes",
-            "oauth2_tokens",
             "oauth2_authorization_codes",
             "sessions",
             "acme_storage",
@@ -112,4 +111,24 @@ fn filter_chains() -> EntitySchema {
         check: |_| Err(Fault::message("wasm support is not enabled")),
     });
     EntitySchema::new("filter_chains", record).named_by("name").keyed_by(&["route", "service"])
+}
+
+fn oauth2_tokens() -> EntitySchema {
+    let record = Record::new([
+        ("id", typedef::uuid().len_min(1)),
+        ("created_at", timestamp()),
+        ("service", Field::foreign("services").default(json!(null)).note("on_delete", "cascade")),
+        (
+            "credential",
+            Field::foreign("oauth2_credentials").required().note("on_delete", "cascade"),
+        ),
+        ("token_type", not_empty(Field::string()).required().default("bearer").one_of(&["bearer"])),
+        ("expires_in", Field::integer().required()),
+        ("access_token", not_empty(Field::string()).optional().unique().auto()),
+        ("refresh_token", Field::string().optional().unique()),
+        ("authenticated_userid", Field::string().optional()),
+        ("scope", Field::string()),
+        ("ttl", Field::any()),
+    ]);
+    EntitySchema::new("oauth2_tokens", record).named_by("access_token").keyed_by(&["access_token"])
 }

@@ -261,9 +261,8 @@ fn variant(base: &Record, family: Family, expressions: bool) -> Record {
                 }
             }
         }
-        Family::Stream => forbid(&["methods", "hosts", "paths", "headers"], STREAM),
-        Family::Passthrough => {
-            forbid(&["methods", "hosts", "paths", "headers", "sources", "destinations"], STREAM);
+        Family::Stream | Family::Passthrough => {
+            forbid(&["methods", "hosts", "paths", "headers"], STREAM);
         }
     }
     record.checks.push(EntityCheck::Custom {

@@ -243,10 +243,9 @@ fn check_name(value: &Value) -> Result<(), String> {
 
 fn check_target(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
-    let reference = text.starts_with("{vault://");
     match normalize(text) {
-        Some(host) if host.port != Some(0) || reference => Ok(()),
-        _ => Err(format!("Invalid target ('{text}'); not a valid hostname or ip address")),
+        Some(_) => Ok(()),
+        None => Err(format!("Invalid target ('{text}'); not a valid hostname or ip address")),
     }
 }
 

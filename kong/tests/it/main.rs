@@ -1,0 +1,3 @@
+//! Tests of the contract as its users see it.
+
+mod recorded;
