@@ -87,11 +87,14 @@ pub fn check_optional_port(text: &str) -> Result<(), String> {
     if normalize(text).is_some() {
         return Ok(());
     }
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let name = text.split_once(':').map_or(text, |(name, _)| name);
     match text.rsplit_once(':') {
-        Some((host, port))
-            if normalize(host).is_some() && port.bytes().all(|b| b.is_ascii_digit()) =>
-        {
+        Some((host, port)) if normalize(host).is_some() && digits(port) => {
             Err("invalid port number".into())
+        }
+        _ if !name.is_empty() && name.split('.').all(digits) => {
+            Err(format!("invalid ipv4 address: {text}"))
         }
         _ => Err(format!("invalid hostname: {text}")),
     }

@@ -35,6 +35,7 @@ mod llm;
 mod loggly;
 mod oauth2;
 mod opentelemetry;
+mod pair;
 mod post_function;
 mod pre_function;
 mod prometheus;

@@ -122,10 +122,12 @@ fn sorted(mut value: Value) -> Value {
     value
 }
 
-/// Whether the refusal needs what this package does not have.
+/// Whether the refusal needs what this package does not have: the router's engine, a reader of
+/// certificates, Lua.
 fn judged_elsewhere(want: &Value) -> bool {
     let text = want.to_string();
     text.contains("Router Expression failed")
+        || text.contains("error parsing pre-function")
         || text.contains("CERTIFICATE")
         || text.contains("certificate\"")
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::PluginSchema;
+use super::{PluginSchema, pair};
 use crate::schema::{Field, Record, typedef};
 
 pub(super) fn schema() -> PluginSchema {
@@ -14,7 +14,12 @@ pub(super) fn schema() -> PluginSchema {
                 "remove",
                 Field::of(Record::new([
                     ("body", Field::array(Field::string()).required().default(json!([]))),
-                    ("headers", Field::array(Field::string()).required().default(json!([]))),
+                    (
+                        "headers",
+                        Field::array(Field::string().custom(pair::header))
+                            .required()
+                            .default(json!([])),
+                    ),
                     ("querystring", Field::array(Field::string()).required().default(json!([]))),
                 ]))
                 .required(),
@@ -22,28 +27,48 @@ pub(super) fn schema() -> PluginSchema {
             (
                 "rename",
                 Field::of(Record::new([
-                    ("body", Field::array(Field::string()).required().default(json!([]))),
                     (
-                        "headers",
-                        Field::array(Field::string().matches("^[^:]+:.*$"))
+                        "body",
+                        Field::array(Field::string().custom(pair::value))
                             .required()
                             .default(json!([])),
                     ),
-                    ("querystring", Field::array(Field::string()).required().default(json!([]))),
+                    (
+                        "headers",
+                        Field::array(Field::string().matches("^[^:]+:.*$").custom(pair::headers))
+                            .required()
+                            .default(json!([])),
+                    ),
+                    (
+                        "querystring",
+                        Field::array(Field::string().custom(pair::value))
+                            .required()
+                            .default(json!([])),
+                    ),
                 ]))
                 .required(),
             ),
             (
                 "replace",
                 Field::of(Record::new([
-                    ("body", Field::array(Field::string()).required().default(json!([]))),
                     (
-                        "headers",
-                        Field::array(Field::string().matches("^[^:]+:.*$"))
+                        "body",
+                        Field::array(Field::string().custom(pair::value))
                             .required()
                             .default(json!([])),
                     ),
-                    ("querystring", Field::array(Field::string()).required().default(json!([]))),
+                    (
+                        "headers",
+                        Field::array(Field::string().matches("^[^:]+:.*$").custom(pair::header))
+                            .required()
+                            .default(json!([])),
+                    ),
+                    (
+                        "querystring",
+                        Field::array(Field::string().custom(pair::value))
+                            .required()
+                            .default(json!([])),
+                    ),
                     ("uri", Field::string()),
                 ]))
                 .required(),
@@ -51,28 +76,48 @@ pub(super) fn schema() -> PluginSchema {
             (
                 "add",
                 Field::of(Record::new([
-                    ("body", Field::array(Field::string()).required().default(json!([]))),
                     (
-                        "headers",
-                        Field::array(Field::string().matches("^[^:]+:.*$"))
+                        "body",
+                        Field::array(Field::string().custom(pair::value))
                             .required()
                             .default(json!([])),
                     ),
-                    ("querystring", Field::array(Field::string()).required().default(json!([]))),
+                    (
+                        "headers",
+                        Field::array(Field::string().matches("^[^:]+:.*$").custom(pair::header))
+                            .required()
+                            .default(json!([])),
+                    ),
+                    (
+                        "querystring",
+                        Field::array(Field::string().custom(pair::value))
+                            .required()
+                            .default(json!([])),
+                    ),
                 ]))
                 .required(),
             ),
             (
                 "append",
                 Field::of(Record::new([
-                    ("body", Field::array(Field::string()).required().default(json!([]))),
                     (
-                        "headers",
-                        Field::array(Field::string().matches("^[^:]+:.*$"))
+                        "body",
+                        Field::array(Field::string().custom(pair::value))
                             .required()
                             .default(json!([])),
                     ),
-                    ("querystring", Field::array(Field::string()).required().default(json!([]))),
+                    (
+                        "headers",
+                        Field::array(Field::string().matches("^[^:]+:.*$").custom(pair::header))
+                            .required()
+                            .default(json!([])),
+                    ),
+                    (
+                        "querystring",
+                        Field::array(Field::string().custom(pair::value))
+                            .required()
+                            .default(json!([])),
+                    ),
                 ]))
                 .required(),
             ),
