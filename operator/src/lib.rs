@@ -7,3 +7,4 @@ pub mod serve;
 pub mod ticks;
 pub mod translator;
 pub mod trust;
+pub mod watch;
