@@ -1,7 +1,7 @@
 //! A Kubernetes on this machine: up, down, and what is left of a crashed one removed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -185,6 +185,8 @@ pub fn remove(place: &Place) -> Result<()> {
     if place.root().exists() {
         fs::remove_dir_all(place.root())
             .with_context(|| format!("failed to remove {}", place.root().display()))?;
+        // The folder of all clusters stays while there is another one.
+        let _ = place.root().parent().map(fs::remove_dir);
     }
     Ok(())
 }
@@ -222,24 +224,33 @@ fn unmount_below(place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// Removes what kubelet and the CNI library keep outside the cluster's folder, by the cluster's own names.
+/// Removes what kubelet, containerd and the CNI library keep outside the cluster's folder: files that name
+/// the folder, and folders that are empty without them.
 fn forget_containers(place: &Place) {
-    let remove_where = |folder: &str, ours: &dyn Fn(&fs::DirEntry) -> bool| {
-        for entry in
-            fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| ours(entry))
-        {
-            let _ = fs::remove_file(entry.path());
+    let root = place.root().display().to_string();
+    let links_here =
+        |path: &Path| fs::read_link(path).is_ok_and(|target| target.starts_with(place.root()));
+    let names_root = |path: &Path| fs::read_to_string(path).is_ok_and(|text| text.contains(&root));
+    for folder in ["/var/log/containers", "/var/lib/cni/results"] {
+        let entries =
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        for path in entries.filter(|path| links_here(path) || names_root(path)) {
+            let _ = fs::remove_file(path);
         }
-        // Only an empty folder goes.
+    }
+    let groups = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let groups = groups.map(|controller| controller.path().join("k8s.io"));
+    let folders = [
+        "/var/log/containers",
+        "/var/lib/cni/results",
+        "/var/lib/cni",
+        "/run/containerd/s",
+        "/run/containerd",
+    ];
+    for folder in folders.into_iter().map(PathBuf::from).chain(groups) {
+        // Only an empty folder goes; a control group has files of its own, which do not count.
         let _ = fs::remove_dir(folder);
-    };
-    remove_where("/var/log/containers", &|entry| {
-        fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(place.root()))
-    });
-    let network = format!("{}-", place.network());
-    remove_where("/var/lib/cni/results", &|entry| {
-        entry.file_name().to_string_lossy().starts_with(&network)
-    });
+    }
 }
 
 /// A Service without a selector that leads to the DNS server on the node's address.

@@ -137,3 +137,17 @@ spec: {{discovery: {{services: [nowhere]}}}}
     );
     product.forget(namespace)
 }
+
+pub(crate) fn full_disk(product: &Product) -> Result<()> {
+    let namespace = "full-disk";
+    product.namespace(namespace)?;
+    // A folder of one page: no configuration fits, however small.
+    product.upgrade(&["proxy.state.medium=Memory", "proxy.state.sizeLimit=4Ki"])?;
+    product.apply(&ingress(namespace, "unsaved", "unsaved.example", "echo", "{number: 80}"))?;
+    product.wait_for_answer("unsaved.example", "/", 200)?;
+    let pods = product.wait_for_proxies(3)?;
+    ensure!(pods.iter().all(|pod| pod.restarts == 0), "a proxy was restarted: {pods:?}");
+    product.upgrade(&[])?;
+    product.wait_for_proxies(3)?;
+    product.forget(namespace)
+}

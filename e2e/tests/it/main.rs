@@ -37,6 +37,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("input::service_without_endpoints_answers_503", input::no_endpoints),
     ("input::unknown_fields_and_oversized_objects_are_refused_by_the_api", input::refused_by_api),
     ("input::fleet_that_names_a_missing_service_says_so", input::missing_service),
+    ("input::full_state_folder_stops_nothing", input::full_disk),
     ("scaling::fleet_follows_from_three_to_five_and_back_to_two", scaling::up_and_down),
     ("scaling::killed_proxy_is_replaced_and_filled", scaling::killed_pod),
     ("scaling::restarted_container_serves_again", scaling::killed_container),
