@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use e2e::binaries::Binaries;
 use e2e::cluster::{self, Cluster};
 use e2e::place::Place;
+use e2e::product::Product;
 use e2e::{bench, images, manifests, say};
 
 /// A real Kubernetes on this machine, and what runs in it.
@@ -23,6 +24,8 @@ enum Verb {
     Up,
     /// Take that cluster down and remove every trace of it.
     Down,
+    /// Build the images and install the product in that cluster with helm, or bring the release up to date.
+    Install,
     /// Measure the product in a cluster of its own, and print the tables.
     Bench,
     /// Render `config/` from the chart.
@@ -39,6 +42,7 @@ fn main() -> Result<()> {
     match Arguments::parse().verb {
         Verb::Up => up(),
         Verb::Down => cluster::remove(&Place::development()),
+        Verb::Install => install(),
         Verb::Bench => measure(),
         Verb::Manifests => manifests::write(&Binaries::ensure()?),
         Verb::Images { output } => make_images(&output),
@@ -71,6 +75,18 @@ fn make_images(output: &std::path::Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn install() -> Result<()> {
+    let built = images::build()?;
+    let running = Cluster::running(Place::development())?;
+    let cluster = running.context("no cluster is running: bring one up first")?;
+    for image in &built {
+        images::import(cluster.place(), image)?;
+    }
+    let product = Product::install(&cluster)?;
+    // The image has the same name as before: only a new pod runs it.
+    product.kubectl_here(&["rollout", "restart", "deployment"]).map(drop)
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are the program's answer")]
