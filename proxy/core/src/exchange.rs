@@ -28,6 +28,8 @@ pub struct Exchange {
     pub id: Box<str>,
     /// Who is asking.
     pub client: Client,
+    /// The connection that it came on.
+    pub connection: Connection,
     /// What is asked; changes are seen by everyone after.
     pub request: Request,
     /// Where it goes.
@@ -57,6 +59,7 @@ impl Exchange {
         Self {
             id,
             client,
+            connection: Connection::default(),
             request,
             upstream: Upstream::default(),
             matched: Matched::default(),
@@ -92,6 +95,23 @@ pub struct Client {
     pub port: u16,
     /// The TLS session, when there is one.
     pub tls: Option<Arc<Tls>>,
+}
+
+/// The connection that a request came on.
+#[derive(Debug, Clone, Copy)]
+pub struct Connection {
+    /// The address that it was accepted at.
+    pub local: IpAddr,
+    /// Counts the connections of this gateway.
+    pub number: u64,
+    /// Counts the requests on the connection; the first is 1.
+    pub requests: u64,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self { local: IpAddr::from([127, 0, 0, 1]), number: 1, requests: 1 }
+    }
 }
 
 /// What is known of the client's TLS session.

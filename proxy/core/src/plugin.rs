@@ -24,16 +24,27 @@ mod acl;
 mod args;
 mod auth;
 mod basic_auth;
+mod bot_detection;
+mod correlation_id;
+mod cors;
 mod directory;
 mod hmac_auth;
+mod ip_restriction;
+mod json;
 mod jwt;
 mod key_auth;
 mod lasting;
 mod plan;
 mod rate_limiting;
+mod redirect;
 mod registry;
+mod request_size_limiting;
 mod request_termination;
+mod request_transformer;
+mod response_ratelimiting;
+mod response_transformer;
 mod services;
+mod template;
 mod window;
 
 /// One configured plugin. Every phase has a default that does nothing; [`Definition::phases`] says which ones matter,

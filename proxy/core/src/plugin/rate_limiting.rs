@@ -137,7 +137,7 @@ impl Plugin for RateLimiting {
             let who = self.by.subject(exchange).to_string();
             return Access::Later(Box::pin(self.count_in_redis(redis, exchange, who, now)));
         }
-        let mut counts = [0; 6];
+        let mut counts = [0.0; 6];
         self.scope.with(self.by.subject(exchange), now, |windows| {
             for (limit, count) in self.limits.iter().zip(&mut counts) {
                 *count = windows[limit.period as usize].count(limit.period, now);
@@ -145,7 +145,7 @@ impl Plugin for RateLimiting {
             if self.exhausted(&counts).is_none() {
                 for limit in &self.limits {
                     let window: &mut Window = &mut windows[limit.period as usize];
-                    window.add(limit.period, now, 1);
+                    window.add(limit.period, now, 1.0);
                 }
             }
         });
@@ -155,17 +155,17 @@ impl Plugin for RateLimiting {
 
 impl RateLimiting {
     /// The last limit of which nothing is left.
-    fn exhausted(&self, counts: &[u64; 6]) -> Option<usize> {
-        let left = |(limit, count): (&Limit, &u64)| limit.most - *count as f64 > 0.0;
+    fn exhausted(&self, counts: &[f64; 6]) -> Option<usize> {
+        let left = |(limit, count): (&Limit, &f64)| limit.most - *count > 0.0;
         self.limits.iter().zip(counts).rposition(|pair| !left(pair))
     }
 
-    fn decide(&self, exchange: &mut Exchange, counts: &[u64; 6], now: Duration) -> Flow {
+    fn decide(&self, exchange: &mut Exchange, counts: &[f64; 6], now: Duration) -> Flow {
         let stop = self.exhausted(counts);
         let mut tightest: Option<(f64, usize)> = None;
         for (at, (limit, count)) in self.limits.iter().zip(counts).enumerate() {
             let spent = f64::from(u8::from(stop.is_none_or(|stop| stop == at)));
-            let remaining = (limit.most - *count as f64 - spent).max(0.0);
+            let remaining = (limit.most - *count - spent).max(0.0);
             // Of equals the longest period tells.
             if tightest.is_none_or(|(least, _)| remaining <= least) {
                 tightest = Some((remaining, at));
@@ -212,13 +212,13 @@ impl RateLimiting {
         redis: &Redis,
         who: &str,
         now: Duration,
-    ) -> Result<[u64; 6], ServiceError> {
+    ) -> Result<[f64; 6], ServiceError> {
         let keys: Vec<String> = self
             .limits
             .iter()
             .map(|limit| redis_key(&self.prefix, who, limit.period, now))
             .collect();
-        let mut counts = [0; 6];
+        let mut counts = [0.0; 6];
         let get = keys.iter().map(|key| command(&["GET", key])).collect();
         for (count, reply) in counts.iter_mut().zip(self.services.redis(redis, get).await?) {
             *count = counted(&reply);
@@ -241,13 +241,13 @@ pub(super) fn redis_key(prefix: &str, who: &str, period: Period, now: Duration) 
 }
 
 /// What a counter holds.
-pub(super) fn counted(reply: &Reply) -> u64 {
+pub(super) fn counted(reply: &Reply) -> f64 {
     match reply {
-        Reply::Integer(number) => u64::try_from(*number).unwrap_or(0),
+        Reply::Integer(number) => *number as f64,
         Reply::Data(data) => {
-            std::str::from_utf8(data).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+            std::str::from_utf8(data).ok().and_then(|text| text.parse().ok()).unwrap_or(0.0)
         }
-        Reply::Nil | Reply::List(_) | Reply::Error(_) => 0,
+        Reply::Nil | Reply::List(_) | Reply::Error(_) => 0.0,
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Definition {
 }
 
 /// Makes an instance of a validated configuration.
-pub type Build = fn(&Config<'_>) -> Result<Box<dyn Plugin>, BuildError>;
+pub(super) type Build = fn(&Config<'_>) -> Result<Box<dyn Plugin>, BuildError>;
 
 /// The plugin of this name, where the gateway runs it.
 #[must_use]
@@ -33,11 +33,20 @@ const fn define(name: &'static str, priority: i64, phases: Phases, build: Build)
 
 /// By descending priority.
 static DEFINITIONS: &[Definition] = &[
+    define("correlation-id", 100_001, A.and(H), super::correlation_id::build),
+    define("bot-detection", 2_500, A, super::bot_detection::build),
+    define("cors", 2_000, A.and(H), super::cors::build),
     define("jwt", 1_450, A, super::jwt::build),
     define("key-auth", 1_250, A, super::key_auth::build),
     define("basic-auth", 1_100, A, super::basic_auth::build),
     define("hmac-auth", 1_030, A, super::hmac_auth::build),
+    define("ip-restriction", 990, A, super::ip_restriction::build),
+    define("request-size-limiting", 951, A, super::request_size_limiting::build),
     define("acl", 950, A, super::acl::build),
     define("rate-limiting", 910, A, super::rate_limiting::build),
+    define("response-ratelimiting", 900, A.and(H), super::response_ratelimiting::build),
+    define("request-transformer", 801, A, super::request_transformer::build),
+    define("response-transformer", 800, H, super::response_transformer::build),
+    define("redirect", 779, A, super::redirect::build),
     define("request-termination", 2, A, super::request_termination::build),
 ];

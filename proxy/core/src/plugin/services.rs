@@ -29,6 +29,9 @@ pub trait Services: Send + Sync + 'static {
         commands: Vec<Vec<Bytes>>,
     ) -> Later<'a, Result<Vec<Reply>, ServiceError>>;
 
+    /// Runs commands that nobody waits for.
+    fn redis_detached(&self, server: &Redis, commands: Vec<Vec<Bytes>>);
+
     /// Tries to bind to a directory: whether the password was right.
     fn ldap_bind<'a>(
         &'a self,

@@ -144,23 +144,23 @@ impl<K> Default for Shard<K> {
 }
 
 /// What was counted since a period began.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Window {
     start: u64,
-    count: u64,
+    count: f64,
 }
 
 impl Window {
     /// The count in the period that holds this moment.
-    pub(super) fn count(&self, period: Period, now: Duration) -> u64 {
-        if self.start == period.start(now) { self.count } else { 0 }
+    pub(super) fn count(&self, period: Period, now: Duration) -> f64 {
+        if self.start == period.start(now) { self.count } else { 0.0 }
     }
 
     /// Counts in the period that holds this moment.
-    pub(super) fn add(&mut self, period: Period, now: Duration, amount: u64) {
+    pub(super) fn add(&mut self, period: Period, now: Duration, amount: f64) {
         let start = period.start(now);
         if self.start != start {
-            *self = Self { start, count: 0 };
+            *self = Self { start, count: 0.0 };
         }
         self.count += amount;
     }
@@ -209,7 +209,7 @@ impl<K: std::hash::Hash + Eq> Shard<K> {
                 Period::ALL
                     .iter()
                     .zip(windows)
-                    .any(|(period, window)| window.count(*period, now) > 0)
+                    .any(|(period, window)| window.count(*period, now) != 0.0)
             });
             self.sweep_at = (self.subjects.len() * 2).max(SWEEP_AT);
         }
@@ -237,10 +237,10 @@ mod tests {
         let at = Duration::from_secs;
         let count = |now| {
             scope.with(Subject::Text("a"), at(now), |windows| {
-                windows[1].add(Period::Minute, at(now), 1);
+                windows[1].add(Period::Minute, at(now), 1.0);
                 windows[1].count(Period::Minute, at(now))
             })
         };
-        assert_eq!((count(60), count(61), count(120)), (1, 2, 1));
+        assert_eq!((count(60), count(61), count(120)), (1.0, 2.0, 1.0));
     }
 }

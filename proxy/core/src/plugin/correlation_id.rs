@@ -1,0 +1,111 @@
+//! correlation-id: an id that follows a request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use uuid::Uuid;
+
+use super::{Access, BuildError, Config, Plugin, Services};
+use crate::exchange::{Exchange, text};
+
+struct CorrelationId {
+    header: HeaderName,
+    generator: Generator,
+    echo: bool,
+    services: Arc<dyn Services>,
+}
+
+enum Generator {
+    Uuid,
+    /// One UUID for this instance, and a number that counts up.
+    Counter(Uuid, AtomicU64),
+    Tracker,
+}
+
+/// The id that the answer repeats.
+struct Echo(HeaderValue);
+
+pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
+    let name = config.string("header_name");
+    let header = name
+        .parse()
+        .or_else(|_| utf8_percent_encode(&name, NON_ALPHANUMERIC).to_string().parse())
+        .map_err(|_| BuildError::Field { plugin: "correlation-id", field: "header_name" })?;
+    let services = Arc::clone(&config.context.services);
+    let generator = match config.text("generator") {
+        Some("uuid") => Generator::Uuid,
+        Some("tracker") => Generator::Tracker,
+        Some(_) | None => Generator::Counter(random_uuid(services.as_ref()), AtomicU64::new(0)),
+    };
+    Ok(Box::new(CorrelationId {
+        header,
+        generator,
+        echo: config.flag("echo_downstream"),
+        services,
+    }))
+}
+
+/// A random UUID.
+pub(super) fn random_uuid(services: &dyn Services) -> Uuid {
+    let mut bytes = [0; 16];
+    services.random(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+impl Plugin for CorrelationId {
+    fn access<'a>(&'a self, exchange: &'a mut Exchange) -> Access<'a> {
+        let id = self.given(exchange).or_else(|| {
+            let id = self.generate(exchange)?;
+            exchange.request.headers.insert(self.header.clone(), id.clone());
+            Some(id)
+        });
+        if let (true, Some(id)) = (self.echo, id) {
+            exchange.notes.put(Echo(id));
+        }
+        Access::Continue
+    }
+
+    fn header_filter(&self, exchange: &mut Exchange) {
+        if !self.echo {
+            return;
+        }
+        let known = exchange.notes.get::<Echo>().map(|echo| echo.0.clone());
+        if let Some(id) = known.or_else(|| self.given(exchange)).or_else(|| self.generate(exchange))
+        {
+            exchange.response.headers.insert(self.header.clone(), id);
+        }
+    }
+}
+
+impl CorrelationId {
+    /// The client's own, unless it is blank.
+    fn given(&self, exchange: &Exchange) -> Option<HeaderValue> {
+        let value = exchange.request.headers.get(&self.header)?;
+        let blank = text(value).is_some_and(|text| text.trim().is_empty());
+        (!blank).then(|| value.clone())
+    }
+
+    fn generate(&self, exchange: &Exchange) -> Option<HeaderValue> {
+        let id = match &self.generator {
+            Generator::Uuid => random_uuid(self.services.as_ref()).to_string(),
+            Generator::Counter(uuid, counter) => {
+                format!("{uuid}#{}", counter.fetch_add(1, Ordering::Relaxed) + 1)
+            }
+            Generator::Tracker => {
+                let connection = &exchange.connection;
+                format!(
+                    "{}-{}-{}-{}-{}-{:.3}",
+                    connection.local,
+                    exchange.request.port,
+                    std::process::id(),
+                    connection.number,
+                    connection.requests,
+                    self.services.now().as_secs_f64()
+                )
+            }
+        };
+        HeaderValue::from_str(&id).ok()
+    }
+}
