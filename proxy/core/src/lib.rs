@@ -1,5 +1,14 @@
-//! The pure core of the gateway: what a request and a plugin are, without any IO.
+//! The gateway's decisions, without IO: what a request and a plugin are, configuration compiled to an immutable table,
+//! routes, balancing, health.
+//!
+//! Nothing here opens a socket, reads a clock or spawns a task; the shell (`proxy`) hands in what it needs.
 
 pub mod answer;
+pub mod balance;
+pub mod compile;
 pub mod exchange;
+pub mod health;
 pub mod plugin;
+pub mod route;
+pub mod table;
+pub mod uri;

@@ -1,0 +1,193 @@
+//! One generation of configuration, compiled: all that a request needs, in one immutable value.
+//!
+//! A request reads one [`Table`] from beginning to end. Balancers and sockets are the shell's: the table only says which
+//! upstreams there should be.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::balance::{Algorithm, HashOn};
+use crate::exchange::Entity;
+use crate::health::Checks;
+use crate::plugin::{Plan, Plugins};
+use crate::route::{Flavor, Lookup, Match, Protocol, Protocols, Router};
+use crate::uri::PathHandling;
+
+/// A compiled configuration.
+pub struct Table {
+    /// The flavour that it was compiled for.
+    pub flavor: Flavor,
+    /// Routes of HTTP, and of streams.
+    pub routes: Vec<Arc<Route>>,
+    pub(crate) http: Router,
+    pub(crate) http_places: Vec<usize>,
+    pub(crate) stream: Router,
+    pub(crate) stream_places: Vec<usize>,
+    /// Upstreams by name.
+    pub upstreams: HashMap<Box<str>, Arc<Upstream>>,
+    /// Certificates by id.
+    pub certificates: HashMap<Box<str>, Certificate>,
+    /// Certificate ids by server name, wildcards included.
+    pub snis: HashMap<Box<str>, Box<str>>,
+    /// Authorities by id, as PEM.
+    pub authorities: HashMap<Box<str>, Box<str>>,
+    /// All plugins.
+    pub plugins: Plugins,
+    /// What runs for a request that no route takes.
+    pub unmatched: Arc<Plan>,
+}
+
+/// A route, ready for requests.
+pub struct Route {
+    /// What plugins see of it.
+    pub entity: Arc<Entity>,
+    /// Its service.
+    pub service: Option<Arc<Service>>,
+    /// Its plugins.
+    pub plan: Arc<Plan>,
+    /// The protocols that it takes.
+    pub protocols: Protocols,
+    /// Whether the matched path is taken away.
+    pub strip_path: bool,
+    /// How paths are joined.
+    pub path_handling: PathHandling,
+    /// Whether the client's Host goes on.
+    pub preserve_host: bool,
+    /// What a client on the wrong side of TLS is told.
+    pub https_redirect: StatusCode,
+    /// Whether the request body is read whole before the upstream is asked.
+    pub request_buffering: bool,
+    /// Whether the answer may be held back.
+    pub response_buffering: bool,
+}
+
+/// A service.
+#[derive(Debug)]
+pub struct Service {
+    /// What plugins see of it.
+    pub entity: Arc<Entity>,
+    /// How the upstream is spoken to.
+    pub protocol: Protocol,
+    /// A name, an address, or the name of an upstream.
+    pub host: Box<str>,
+    /// The port, where the host is no upstream.
+    pub port: u16,
+    /// The path that requests are put under.
+    pub path: Box<str>,
+    /// Further attempts.
+    pub retries: u32,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// Time between two writes.
+    pub write_timeout: Duration,
+    /// Time between two reads.
+    pub read_timeout: Duration,
+    /// What TLS to the upstream demands.
+    pub tls: UpstreamTls,
+}
+
+/// Demands on TLS towards an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct UpstreamTls {
+    /// Whether the certificate is verified; the gateway's default where unsaid.
+    pub verify: Option<bool>,
+    /// How many authorities may stand between.
+    pub depth: Option<u32>,
+    /// The ids of the authorities that are trusted.
+    pub authorities: Vec<Box<str>>,
+    /// The id of the certificate that the gateway shows.
+    pub certificate: Option<Box<str>>,
+}
+
+/// A named set of targets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// The id.
+    pub id: Box<str>,
+    /// The name.
+    pub name: Box<str>,
+    /// How peers are chosen.
+    pub algorithm: Algorithm,
+    /// What is hashed.
+    pub hash_on: HashOn,
+    /// What is hashed where the first is missing.
+    pub hash_fallback: HashOn,
+    /// The size of the ring.
+    pub slots: usize,
+    /// The Host that upstreams see.
+    pub host_header: Option<Box<str>>,
+    /// Health checks.
+    pub checks: Checks,
+    /// The id of the certificate that is shown to targets.
+    pub certificate: Option<Box<str>>,
+    /// The targets, the newest of each name.
+    pub targets: Vec<Target>,
+}
+
+/// A target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// `host:port`.
+    pub target: Box<str>,
+    /// The host.
+    pub host: Box<str>,
+    /// The port.
+    pub port: u16,
+    /// The weight.
+    pub weight: u32,
+}
+
+/// A certificate with its key, as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The chain.
+    pub chain: Box<str>,
+    /// The key.
+    pub key: Box<str>,
+    /// Another chain, of another kind of key.
+    pub alternative: Option<(Box<str>, Box<str>)>,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").finish_non_exhaustive()
+    }
+}
+
+/// A route that takes a request.
+pub struct Hit<'a> {
+    /// The route.
+    pub route: &'a Arc<Route>,
+    /// What matched.
+    pub matched: Match,
+}
+
+impl Table {
+    /// The route of an HTTP request.
+    #[must_use]
+    pub fn find(&self, lookup: &Lookup<'_>) -> Option<Hit<'_>> {
+        let matched = self.http.find(lookup)?;
+        let route = self.routes.get(*self.http_places.get(matched.route)?)?;
+        Some(Hit { route, matched })
+    }
+
+    /// The route of a stream.
+    #[must_use]
+    pub fn find_stream(&self, lookup: &Lookup<'_>) -> Option<&Arc<Route>> {
+        let matched = self.stream.find(lookup)?;
+        self.routes.get(*self.stream_places.get(matched.route)?)
+    }
+
+    /// The certificate of a server name: the name itself, `*.rest`, `first.*`, then `*`.
+    #[must_use]
+    pub fn certificate_for(&self, sni: &str) -> Option<&str> {
+        let by_name = |name: &str| self.snis.get(name).map(AsRef::as_ref);
+        by_name(sni)
+            .or_else(|| sni.split_once('.').and_then(|(_, rest)| by_name(&format!("*.{rest}"))))
+            .or_else(|| sni.rsplit_once('.').and_then(|(first, _)| by_name(&format!("{first}.*"))))
+            .or_else(|| by_name("*"))
+    }
+}
