@@ -1,10 +1,10 @@
 //! Entities as documents hold them, and what the table makes of each.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use indexmap::IndexMap;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -42,7 +42,7 @@ pub(super) struct RouteEntity {
     methods: Option<Vec<String>>,
     hosts: Option<Vec<String>>,
     paths: Option<Vec<String>>,
-    headers: Option<IndexMap<String, Vec<String>>>,
+    headers: Option<BTreeMap<String, Vec<String>>>,
     snis: Option<Vec<String>>,
     sources: Option<Vec<AddressEntity>>,
     destinations: Option<Vec<AddressEntity>>,
@@ -155,6 +155,23 @@ impl ServiceEntity {
     }
 }
 
+/// A certificate.
+#[derive(Deserialize)]
+pub(super) struct CertificateEntity {
+    pub(super) id: Uuid,
+    pub(super) cert: String,
+    pub(super) key: String,
+    pub(super) cert_alt: Option<String>,
+    pub(super) key_alt: Option<String>,
+}
+
+/// A server name.
+#[derive(Deserialize)]
+pub(super) struct SniEntity {
+    pub(super) name: String,
+    pub(super) certificate: Reference,
+}
+
 /// A target.
 #[derive(Deserialize)]
 pub(super) struct TargetEntity {
@@ -197,7 +214,7 @@ struct ChecksEntity {
     #[serde(rename = "type")]
     kind: Option<String>,
     http_path: Option<String>,
-    headers: Option<IndexMap<String, Vec<String>>>,
+    headers: Option<BTreeMap<String, Vec<String>>>,
     timeout: Option<f64>,
     concurrency: Option<usize>,
     https_verify_certificate: Option<bool>,

@@ -1,0 +1,279 @@
+//! The upstream's answer on its way to the client, through the plugins that see it.
+
+use std::future::Future;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use proxy_core::exchange::{Exchange, Source};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::Fault;
+use super::attempt::Job;
+use crate::downstream::Out;
+use crate::http::{Client1, add_answer_headers, add_charset, now, strip_answer};
+use crate::http1::Framing;
+use crate::http1::body::{Decoder, Piece};
+use crate::http1::io::Length;
+use crate::http1::response::Head;
+
+/// An upstream's HTTP/1 answer, its head read.
+pub struct Upstream<'a, R> {
+    /// The head.
+    pub head: Head,
+    /// Where the body comes from.
+    pub from: &'a mut R,
+    /// What was read ahead.
+    pub buffer: &'a mut BytesMut,
+}
+
+/// Relays one answer, while what is left of the request goes the other way.
+pub struct Relay<'a, S> {
+    /// The attempt.
+    pub job: &'a Job<'a>,
+    /// The sending of the request, where it is not over.
+    pub sent: Option<S>,
+}
+
+impl<S: Future<Output = Result<(), Fault>> + Unpin> Relay<'_, S> {
+    /// Relays an answer that came before the request was sent.
+    pub async fn answer<R: AsyncRead + Unpin>(
+        mut self,
+        exchange: &mut Exchange,
+        upstream: Upstream<'_, R>,
+        client: &mut Client1<'_>,
+    ) -> StatusCode {
+        let Some(mut sending) = self.sent.take() else { return StatusCode::OK };
+        let relaying = Self { job: self.job, sent: None }.whole_boxed(exchange, upstream, client);
+        tokio::pin!(relaying);
+        // Biased: the exchange is over with its answer.
+        tokio::select! {
+            biased;
+            (status, _) = &mut relaying => status,
+            _ = &mut sending => relaying.await.0,
+        }
+    }
+
+    async fn whole_boxed<R: AsyncRead + Unpin>(
+        self,
+        exchange: &mut Exchange,
+        upstream: Upstream<'_, R>,
+        client: &mut Client1<'_>,
+    ) -> (StatusCode, bool) {
+        self.whole(exchange, upstream, client).await
+    }
+
+    /// Relays an answer; whether it came whole.
+    pub async fn whole<R: AsyncRead + Unpin>(
+        self,
+        exchange: &mut Exchange,
+        upstream: Upstream<'_, R>,
+        client: &mut Client1<'_>,
+    ) -> (StatusCode, bool) {
+        let Upstream { head, from, buffer } = upstream;
+        let Head { status, reason, headers, framing, keep_alive: _ } = head;
+        let length = match framing {
+            Framing::None => Length::None,
+            Framing::Length(length) => Length::Exact(length),
+            Framing::Chunked | Framing::UntilClose => Length::Unknown,
+        };
+        let length = start(self.job, exchange, (status, headers, length));
+        let shown = exchange.response.status;
+        let reason = (shown == status && !reason.is_empty()).then_some(&reason[..]);
+        client.out.head(shown, reason, &exchange.response.headers, length);
+        let mut decoder = Decoder::new(framing);
+        let patience = self.job.service.read_timeout;
+        loop {
+            match decoder.next(buffer) {
+                Ok(Piece::Data(data)) => {
+                    if forward(exchange, &mut client.out, data, decoder.is_done()).await.is_err() {
+                        client.out.abort().await;
+                        return (status, false);
+                    }
+                }
+                Ok(Piece::End) => break,
+                Ok(Piece::More) => {
+                    let flushed = client.out.flush().await;
+                    buffer.reserve(16 * 1024);
+                    let read = timeout(patience, from.read_buf(buffer)).await;
+                    match (flushed, read) {
+                        (Ok(()), Ok(Ok(read))) if read > 0 => {}
+                        (Ok(()), Ok(_)) if decoder.may_end() => break,
+                        _ => {
+                            client.out.abort().await;
+                            return (status, false);
+                        }
+                    }
+                }
+                Err(_) => {
+                    client.out.abort().await;
+                    return (status, false);
+                }
+            }
+        }
+        exchange.moments.received = Some(now());
+        let ended = end(exchange, &mut client.out, None).await;
+        (status, ended)
+    }
+}
+
+/// Takes the head into the exchange, runs the plugins over it, and says how long the body will be.
+fn start(job: &Job<'_>, exchange: &mut Exchange, (status, mut headers, length): (StatusCode, HeaderMap, Length)) -> Length {
+    exchange.moments.answered = Some(now());
+    strip_answer(&mut headers);
+    add_answer_headers(job.gateway, exchange, &mut headers);
+    if job.gateway.settings.headers.upstream_status {
+        headers.insert("x-kong-upstream-status", HeaderValue::from(status.as_u16()));
+    }
+    let early = std::mem::take(&mut exchange.early);
+    let mut last = None;
+    for (name, value) in early {
+        last = name.or(last);
+        if let Some(name) = &last {
+            headers.append(name.clone(), value);
+        }
+    }
+    headers.entry(header::DATE).or_insert_with(|| job.gateway.date());
+    exchange.response.status = status;
+    exchange.response.headers = headers;
+    exchange.response.source = Source::Upstream;
+    job.way.route.plan.header_filter(exchange);
+    if job.gateway.settings.headers.request_id
+        && let Ok(id) = HeaderValue::from_str(&exchange.id)
+    {
+        exchange.response.headers.insert("x-kong-request-id", id);
+    }
+    add_charset(exchange.response.status, &mut exchange.response.headers);
+    if exchange.response.filters.is_empty() || length == Length::None {
+        return length;
+    }
+    exchange.response.headers.remove(header::CONTENT_LENGTH);
+    if exchange.request.method == Method::HEAD { Length::None } else { Length::Unknown }
+}
+
+/// Passes a piece through the filters and on.
+async fn forward(exchange: &mut Exchange, out: &mut Out<'_>, data: Bytes, last: bool) -> std::io::Result<()> {
+    let _ = last;
+    let filters = &mut exchange.response.filters;
+    let data = filters.iter_mut().fold(data, |data, filter| filter.chunk(data, false));
+    exchange.response.body_size += data.len() as u64;
+    out.data(data).await
+}
+
+/// Tells the filters that the body is over and ends the answer; whether the client got it.
+async fn end(exchange: &mut Exchange, out: &mut Out<'_>, trailers: Option<HeaderMap>) -> bool {
+    let mut filters = std::mem::take(&mut exchange.response.filters);
+    let mut trailers = trailers;
+    if !filters.is_empty() {
+        if let Some(trailers) = &mut trailers {
+            filters.iter_mut().for_each(|filter| filter.trailers(trailers));
+        }
+        let rest = filters.iter_mut().fold(Bytes::new(), |data, filter| filter.chunk(data, true));
+        exchange.response.body_size += rest.len() as u64;
+        if out.data(rest).await.is_err() {
+            return false;
+        }
+    }
+    out.end(trailers).await.is_ok()
+}
+
+/// Relays an HTTP/2 answer with its trailers.
+pub async fn http2_answer(
+    job: &Job<'_>,
+    exchange: &mut Exchange,
+    response: Response<Incoming>,
+    client: &mut Client1<'_>,
+) -> StatusCode {
+    let (parts, mut body) = response.into_parts();
+    let exact = http_body::Body::size_hint(&body).exact();
+    let ended = http_body::Body::is_end_stream(&body);
+    let length = match exact {
+        _ if ended => Length::None,
+        Some(length) => Length::Exact(length),
+        None => Length::Unknown,
+    };
+    let length = start(job, exchange, (parts.status, parts.headers, length));
+    let status = exchange.response.status;
+    client.out.head(status, None, &exchange.response.headers, length);
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            client.out.abort().await;
+            return parts.status;
+        };
+        match frame.into_data() {
+            Ok(data) => {
+                let sent = forward(exchange, &mut client.out, data, false).await;
+                if sent.is_err() || client.out.flush().await.is_err() {
+                    return parts.status;
+                }
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    exchange.moments.received = Some(now());
+    end(exchange, &mut client.out, trailers).await;
+    parts.status
+}
+
+/// Relays the answer that switches protocols, then bytes both ways until one side ends.
+pub async fn tunnel<R, W>(
+    job: &Job<'_>,
+    exchange: &mut Exchange,
+    head: Head,
+    (mut from, mut to, ahead): (R, W, BytesMut),
+    client: &mut Client1<'_>,
+) -> StatusCode
+where
+    R: AsyncRead + Unpin,
+    W: tokio::io::AsyncWrite + Unpin,
+{
+    let status = head.status;
+    let upgrade = head.headers.get(header::UPGRADE).cloned();
+    start(job, exchange, (status, head.headers, Length::None));
+    if let Some(upgrade) = upgrade {
+        exchange.response.headers.insert(header::UPGRADE, upgrade);
+    }
+    client.out.head(status, None, &exchange.response.headers, Length::None);
+    client.out.close_after();
+    let (Out::Http1(out), Some(reader)) = (&mut client.out, client.reader.as_deref_mut()) else {
+        return status;
+    };
+    if out.data_raw(&ahead).await.is_err() {
+        return status;
+    }
+    let up = async {
+        loop {
+            if !reader.buffer.is_empty() {
+                let bytes = reader.buffer.split();
+                if to.write_all(&bytes).await.is_err() || to.flush().await.is_err() {
+                    return;
+                }
+            }
+            if !matches!(reader.fill().await, Ok(read) if read > 0) {
+                // The upstream may have closed first; half-closing is a courtesy.
+                let _ = to.shutdown().await;
+                return;
+            }
+        }
+    };
+    let down = async {
+        let mut buffer = BytesMut::with_capacity(16 * 1024);
+        while matches!(from.read_buf(&mut buffer).await, Ok(read) if read > 0) {
+            if out.data_raw(&buffer.split()).await.is_err() {
+                return;
+            }
+            buffer.reserve(16 * 1024);
+        }
+    };
+    tokio::pin!(up, down);
+    // Biased: what the upstream still says after the client has finished must arrive.
+    tokio::select! {
+        biased;
+        () = &mut down => {}
+        () = &mut up => down.await,
+    }
+    status
+}

@@ -1,0 +1,102 @@
+//! Answers that the gateway makes itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use proxy_core::answer::Answer;
+use proxy_core::exchange::{Exchange, Moments};
+use proxy_core::plugin::Plan;
+
+use super::{add_charset, now};
+use crate::app::Gateway;
+use crate::downstream::Out;
+use crate::http1::io::Length;
+
+/// Sends an own answer through the plugins that see answers, and ends the exchange.
+pub async fn respond(
+    gateway: &Gateway,
+    plan: &Arc<Plan>,
+    exchange: &mut Exchange,
+    answer: Answer,
+    out: &mut Out<'_>,
+) {
+    write(gateway, plan, exchange, answer, out).await;
+    finish(gateway, plan, exchange);
+}
+
+/// Sends an own answer that no plugin sees.
+pub async fn send_own(gateway: &Gateway, exchange: &mut Exchange, answer: Answer, out: &mut Out<'_>) {
+    write(gateway, &Arc::default(), exchange, answer, out).await;
+}
+
+/// Sends an own answer; the exchange goes on to its end.
+pub async fn write(
+    gateway: &Gateway,
+    plan: &Arc<Plan>,
+    exchange: &mut Exchange,
+    answer: Answer,
+    out: &mut Out<'_>,
+) {
+    let Answer { status, mut headers, body } = answer;
+    let early = std::mem::take(&mut exchange.early);
+    let mut last = None;
+    for (name, value) in early {
+        last = name.or(last);
+        if let Some(name) = &last {
+            headers.append(name.clone(), value);
+        }
+    }
+    if exchange.moments.forwarded.is_some() {
+        super::add_answer_headers(gateway, exchange, &mut headers);
+    } else {
+        let settings = &gateway.settings.headers;
+        if settings.latency {
+            let latency = Moments::between(Some(exchange.moments.started), Some(now()));
+            headers.insert("x-kong-response-latency", HeaderValue::from(latency));
+        }
+        if settings.server {
+            headers.insert(header::SERVER, gateway.product.clone());
+        }
+    }
+    headers.entry(header::DATE).or_insert_with(|| gateway.date());
+    exchange.response.status = status;
+    exchange.response.headers = headers;
+    plan.header_filter(exchange);
+    if gateway.settings.headers.request_id
+        && let Ok(id) = HeaderValue::from_str(&exchange.id)
+    {
+        exchange.response.headers.insert("x-kong-request-id", id);
+    }
+    add_charset(exchange.response.status, &mut exchange.response.headers);
+    let body = filtered(exchange, body);
+    let response = &exchange.response;
+    let length = match response.status {
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Length::None,
+        _ => Length::Exact(body.len() as u64),
+    };
+    out.head(response.status, None, &response.headers, length);
+    exchange.response.body_size = body.len() as u64;
+    // A client that has gone away gets no answer.
+    if out.data(body).await.is_ok() {
+        let _ = out.end(None).await;
+    }
+}
+
+/// The body after its filters, with a length that is true.
+fn filtered(exchange: &mut Exchange, body: Bytes) -> Bytes {
+    let mut filters = std::mem::take(&mut exchange.response.filters);
+    if filters.is_empty() {
+        return body;
+    }
+    let body = filters.iter_mut().fold(body, |body, filter| filter.chunk(body, true));
+    exchange.response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    body
+}
+
+/// Ends an exchange: moments, plugins that log, the access log.
+pub fn finish(gateway: &Gateway, plan: &Arc<Plan>, exchange: &mut Exchange) {
+    exchange.moments.ended = Some(now());
+    plan.log(exchange);
+    gateway.access_log.write(exchange);
+}

@@ -1,0 +1,203 @@
+//! Certificates of a generation: which one a client is shown, and how upstreams are spoken to.
+
+mod verify;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
+
+use proxy_core::table::{Certificate, Table, UpstreamTls};
+
+use crate::upstream::TlsPlan;
+
+/// A certificate or key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Not PEM.
+    #[error("failed to read PEM")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// Not a key that can sign.
+    #[error("failed to use the private key")]
+    Key(#[from] rustls::Error),
+    /// No certificate could be made.
+    #[error("failed to make a certificate")]
+    Make(#[from] rcgen::Error),
+}
+
+/// Reads a chain and its key.
+pub fn certified(chain: &str, key: &str) -> Result<Arc<CertifiedKey>, KeyError> {
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let key = any_supported_type(&PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
+}
+
+/// The certificate that is shown when no other one fits: made at start, for nobody.
+pub fn default_certificate() -> Result<Arc<CertifiedKey>, KeyError> {
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?;
+    let mut name = rcgen::DistinguishedName::new();
+    name.push(rcgen::DnType::CountryName, "US");
+    name.push(rcgen::DnType::OrganizationName, "Flotilla");
+    name.push(rcgen::DnType::CommonName, "localhost");
+    params.distinguished_name = name;
+    let key = rcgen::KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    certified(&certificate.pem(), &key.serialize_pem())
+}
+
+/// The certificates of one generation.
+pub struct Store {
+    keys: HashMap<Box<str>, Vec<Arc<CertifiedKey>>>,
+    snis: HashMap<Box<str>, Box<str>>,
+    default: Arc<CertifiedKey>,
+    certificates: HashMap<Box<str>, Certificate>,
+    authorities: HashMap<Box<str>, Box<str>>,
+    trusted: Arc<RootCertStore>,
+    verify: bool,
+    clients: Mutex<HashMap<(UpstreamTls, bool), Option<(Arc<ClientConfig>, [u8; 32])>>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a store has whatever the configuration says.
+#[derive(Clone)]
+pub struct Basics {
+    /// The certificate for clients that no other fits.
+    pub default: Arc<CertifiedKey>,
+    /// Authorities that are trusted where a service names none.
+    pub trusted: Arc<RootCertStore>,
+    /// Whether upstreams are verified where a service does not say.
+    pub verify: bool,
+}
+
+impl Store {
+    /// The store of a table.
+    pub fn new(table: &Table, basics: &Basics) -> Self {
+        let mut keys = HashMap::with_capacity(table.certificates.len());
+        for (id, certificate) in &table.certificates {
+            let mut pairs = vec![(&certificate.chain, &certificate.key)];
+            pairs.extend(certificate.alternative.as_ref().map(|(chain, key)| (chain, key)));
+            let mut usable = Vec::new();
+            for (chain, key) in pairs {
+                match certified(chain, key) {
+                    Ok(key) => usable.push(key),
+                    Err(error) => tracing::warn!(certificate = %id, %error, "certificate cannot be used"),
+                }
+            }
+            keys.insert(id.clone(), usable);
+        }
+        Self {
+            keys,
+            snis: table.snis.clone(),
+            default: Arc::clone(&basics.default),
+            certificates: table.certificates.clone(),
+            authorities: table.authorities.clone(),
+            trusted: Arc::clone(&basics.trusted),
+            verify: basics.verify,
+            clients: Mutex::default(),
+        }
+    }
+
+    fn lookup(&self, sni: &str) -> Option<&Vec<Arc<CertifiedKey>>> {
+        let sni = sni.to_ascii_lowercase();
+        let by_name = |name: &str| self.snis.get(name).and_then(|id| self.keys.get(id));
+        by_name(&sni)
+            .or_else(|| sni.split_once('.').and_then(|(_, rest)| by_name(&format!("*.{rest}"))))
+            .or_else(|| sni.rsplit_once('.').and_then(|(first, _)| by_name(&format!("{first}.*"))))
+            .or_else(|| by_name("*"))
+    }
+
+    fn server_key(&self, hello: &ClientHello<'_>) -> Arc<CertifiedKey> {
+        let keys = hello.server_name().and_then(|sni| self.lookup(sni));
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let key = keys.and_then(|keys| {
+            keys.iter().rev().filter(|_| keys.len() > 1).find(fits).or_else(|| keys.first())
+        });
+        Arc::clone(key.unwrap_or(&self.default))
+    }
+
+    /// How to speak to an upstream; none when its certificates cannot be used.
+    pub fn client(&self, demands: &UpstreamTls, shown: Option<Box<str>>, name: &str) -> Option<TlsPlan> {
+        let mut demands = demands.clone();
+        demands.certificate = demands.certificate.or(shown);
+        let verify = demands.verify.unwrap_or(self.verify);
+        let key = (demands, verify);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = clients.entry(key).or_insert_with_key(|(demands, verify)| self.make(demands, *verify));
+        let (config, fingerprint) = made.clone()?;
+        Some(TlsPlan { config, fingerprint, name: name.into() })
+    }
+
+    fn make(&self, demands: &UpstreamTls, verify: bool) -> Option<(Arc<ClientConfig>, [u8; 32])> {
+        let mut print = Sha256::new();
+        print.update([u8::from(verify)]);
+        print.update(demands.depth.unwrap_or(u32::MAX).to_le_bytes());
+        let builder = ClientConfig::builder().dangerous();
+        let builder = if verify {
+            let roots = self.roots(&demands.authorities, &mut print);
+            builder.with_custom_certificate_verifier(verify::Verifier::new(roots, demands.depth))
+        } else {
+            builder.with_custom_certificate_verifier(verify::Anything::new())
+        };
+        let config = match demands.certificate.as_ref().and_then(|id| self.certificates.get(id)) {
+            Some(certificate) => {
+                print.update(certificate.chain.as_bytes());
+                print.update(certificate.key.as_bytes());
+                let chain = CertificateDer::pem_slice_iter(certificate.chain.as_bytes());
+                let chain = chain.collect::<Result<Vec<_>, _>>().ok()?;
+                let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).ok()?;
+                builder.with_client_auth_cert(chain, key).ok()?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        Some((Arc::new(config), print.finalize().into()))
+    }
+
+    fn roots(&self, ids: &[Box<str>], print: &mut Sha256) -> Arc<RootCertStore> {
+        if ids.is_empty() {
+            return Arc::clone(&self.trusted);
+        }
+        let mut roots = RootCertStore::empty();
+        for pem in ids.iter().filter_map(|id| self.authorities.get(id)) {
+            print.update(pem.as_bytes());
+            let parsed = CertificateDer::pem_slice_iter(pem.as_bytes()).flatten();
+            roots.add_parsable_certificates(parsed);
+        }
+        Arc::new(roots)
+    }
+}
+
+/// Shows clients what the current generation has for them.
+pub struct Resolver<F>(pub F);
+
+impl<F> std::fmt::Debug for Resolver<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Resolver").finish()
+    }
+}
+
+impl<F: Fn() -> Arc<Store> + Send + Sync> ResolvesServerCert for Resolver<F> {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some((self.0)().server_key(&hello))
+    }
+}
+
+/// The configuration of a listener whose certificates follow the current generation.
+pub fn server<F: Fn() -> Arc<Store> + Send + Sync + 'static>(current: F, http2: bool) -> ServerConfig {
+    let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::new(Resolver(current)));
+    if http2 {
+        config.alpn_protocols.push(b"h2".to_vec());
+    }
+    config.alpn_protocols.push(b"http/1.1".to_vec());
+    config
+}
