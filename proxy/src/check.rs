@@ -40,8 +40,12 @@ async fn ask(upstream: &Upstream, peer: &Peer, tls: &Store) -> Report {
     };
     match active.kind {
         CheckKind::Tcp => Report::Connected,
-        CheckKind::Http | CheckKind::Https => get(io, active, host).await.unwrap_or(Report::TcpFailure),
-        CheckKind::Grpc | CheckKind::Grpcs => call(io, active, host).await.unwrap_or(Report::TcpFailure),
+        CheckKind::Http | CheckKind::Https => {
+            get(io, active, host).await.unwrap_or(Report::TcpFailure)
+        }
+        CheckKind::Grpc | CheckKind::Grpcs => {
+            call(io, active, host).await.unwrap_or(Report::TcpFailure)
+        }
     }
 }
 
@@ -79,7 +83,8 @@ async fn get(mut io: Box<dyn Stream>, active: &Active, host: &str) -> Option<Rep
 
 async fn call(io: Box<dyn Stream>, active: &Active, host: &str) -> Option<Report> {
     let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-    let (mut sender, connection) = builder.handshake::<_, Empty<Bytes>>(TokioIo::new(io)).await.ok()?;
+    let (mut sender, connection) =
+        builder.handshake::<_, Empty<Bytes>>(TokioIo::new(io)).await.ok()?;
     let request = Request::get(format!("http://{host}{}", active.path)).body(Empty::new()).ok()?;
     // Biased: the connection must run for its request to get anywhere.
     tokio::select! {

@@ -90,7 +90,13 @@ pub enum Out<'a> {
 
 impl Out<'_> {
     /// Sends the head.
-    pub fn head(&mut self, status: StatusCode, reason: Option<&[u8]>, headers: &HeaderMap, length: Length) {
+    pub fn head(
+        &mut self,
+        status: StatusCode,
+        reason: Option<&[u8]>,
+        headers: &HeaderMap,
+        length: Length,
+    ) {
         match self {
             Self::Http1(out) => out.head(status, reason, headers, length),
             Self::Http2(out) => out.head(status, headers, length),
@@ -236,7 +242,10 @@ impl http_body::Body for ChannelBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        ctx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
         let Some(pieces) = &mut this.pieces else { return Poll::Ready(None) };
         let piece = std::task::ready!(pieces.poll_recv(ctx));

@@ -23,8 +23,8 @@ use crate::downstream::{Piece, RequestBody};
 use crate::http::{Client1, Way, now, upstream_headers};
 use crate::http1::io::BodyFault;
 
-pub use choose::Chosen;
 use choose::Chooser;
+pub use choose::Chosen;
 
 /// The largest body that is kept to be sent again.
 const REPLAY: usize = 1024 * 1024;
@@ -76,9 +76,13 @@ pub enum Fault {
 impl Fault {
     fn status(self) -> StatusCode {
         match self {
-            Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::ClientBody | Self::ClientGone => StatusCode::BAD_REQUEST,
-            Self::Refused | Self::Tls | Self::Closed { .. } | Self::Garbage => StatusCode::BAD_GATEWAY,
+            Self::Refused | Self::Tls | Self::Closed { .. } | Self::Garbage => {
+                StatusCode::BAD_GATEWAY
+            }
         }
     }
 
@@ -103,7 +107,9 @@ impl Fault {
         match self {
             Self::ConnectTimeout | Self::WriteTimeout | Self::ReadTimeout => Some(Report::Timeout),
             Self::Refused | Self::Tls | Self::Closed { .. } if !last => Some(Report::TcpFailure),
-            Self::Refused | Self::Tls | Self::Closed { .. } | Self::Garbage => Some(Report::Status(502)),
+            Self::Refused | Self::Tls | Self::Closed { .. } | Self::Garbage => {
+                Some(Report::Status(502))
+            }
             Self::ClientBody | Self::ClientGone => None,
         }
     }
@@ -118,7 +124,12 @@ pub enum Tried {
 }
 
 /// Forwards a request and relays the answer, or answers for an upstream that did not.
-pub async fn forward(gateway: &Arc<Gateway>, way: &Way<'_>, exchange: &mut Exchange, client: &mut Client1<'_>) {
+pub async fn forward(
+    gateway: &Arc<Gateway>,
+    way: &Way<'_>,
+    exchange: &mut Exchange,
+    client: &mut Client1<'_>,
+) {
     let Some(service) = way.route.service.clone() else { return };
     let mut body = match take_body(way, exchange).await {
         Ok(body) => body,
@@ -133,11 +144,18 @@ pub async fn forward(gateway: &Arc<Gateway>, way: &Way<'_>, exchange: &mut Excha
     let mut free = 1;
     loop {
         let started = now();
-        let chosen = match chooser.next(exchange).await {
+        let chosen = match chooser.next().await {
             Ok(chosen) => chosen,
             Err(problem) => {
                 let answer = problem.answer(exchange);
-                return crate::http::write_answer(gateway, &way.route.plan, exchange, answer, client).await;
+                return crate::http::write_answer(
+                    gateway,
+                    &way.route.plan,
+                    exchange,
+                    answer,
+                    client,
+                )
+                .await;
             }
         };
         exchange.moments.forwarded = Some(now());
@@ -149,9 +167,12 @@ pub async fn forward(gateway: &Arc<Gateway>, way: &Way<'_>, exchange: &mut Excha
             state: None,
             code: None,
         });
-        let job = attempt::Job { gateway, way, service: &service, chosen: &chosen, headers: &headers };
+        let job =
+            attempt::Job { gateway, way, service: &service, chosen: &chosen, headers: &headers };
         let fault = match attempt::run(&job, exchange, &mut body, client).await {
-            Tried::Answered(status) => return chooser.report(&chosen, Report::Status(status.as_u16())),
+            Tried::Answered(status) => {
+                return chooser.report(&chosen, Report::Status(status.as_u16()));
+            }
             Tried::Failed(fault) => fault,
         };
         let kept_died = matches!(fault, Fault::Closed { reused: true }) && free > 0;
@@ -196,7 +217,9 @@ async fn take_body(way: &Way<'_>, exchange: &mut Exchange) -> Result<Outgoing, F
         }
         Body::Unread(reader) => reader,
     };
-    let Ok(mut reader) = reader.into_any().downcast::<RequestBody>() else { return Ok(Outgoing::Empty) };
+    let Ok(mut reader) = reader.into_any().downcast::<RequestBody>() else {
+        return Ok(Outgoing::Empty);
+    };
     if !way.route.request_buffering || is_grpc(way) {
         return Ok(Outgoing::Streaming(Bytes::new(), reader));
     }

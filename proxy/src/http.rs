@@ -92,7 +92,12 @@ pub struct Way<'a> {
 }
 
 /// Serves one request. Whether the connection may go on is up to the responder.
-pub async fn serve(gateway: &Arc<Gateway>, peer: &Peer, incoming: Incoming, client: &mut Client1<'_>) {
+pub async fn serve(
+    gateway: &Arc<Gateway>,
+    peer: &Peer,
+    incoming: Incoming,
+    client: &mut Client1<'_>,
+) {
     let generation = gateway.state.current();
     let table = &generation.table;
     let mut exchange = begin(gateway, peer, incoming);
@@ -109,7 +114,8 @@ pub async fn serve(gateway: &Arc<Gateway>, peer: &Peer, incoming: Incoming, clie
     }
     plan.rewrite(&mut exchange);
     let Some(routed) = find(gateway, peer, &generation, &mut exchange) else {
-        let answer = Answer::error(&exchange, StatusCode::NOT_FOUND, "no Route matched with those values");
+        let answer =
+            Answer::error(&exchange, StatusCode::NOT_FOUND, "no Route matched with those values");
         return respond(gateway, &plan, &mut exchange, answer, &mut client.out).await;
     };
     let plan = Arc::clone(&routed.route.plan);
@@ -143,7 +149,8 @@ fn begin(gateway: &Gateway, peer: &Peer, incoming: Incoming) -> Exchange {
     let target = String::from_utf8(target).unwrap_or_else(|raw| escape_raw(raw.as_bytes()));
     let raw_path = target.split(['?']).next().unwrap_or_default();
     let path = uri::normalize(raw_path.as_bytes());
-    let query = if raw_path.contains('#') { None } else { target.split_once('?').map(|(_, query)| query) };
+    let query =
+        if raw_path.contains('#') { None } else { target.split_once('?').map(|(_, query)| query) };
     let query = query.map(|query| query.split('#').next().unwrap_or_default().to_owned());
     let host = authority.unwrap_or_else(|| host_name(&headers));
     headers.remove("x-kong-request-id");
@@ -184,7 +191,9 @@ fn request_id() -> Box<str> {
 fn real_ip(gateway: &Gateway, headers: &HeaderMap) -> Option<IpAddr> {
     let value = headers.get(&gateway.settings.real_ip_header)?.to_str().ok()?;
     let last = value.rsplit(',').next()?.trim();
-    last.parse().ok().or_else(|| last.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+    last.parse()
+        .ok()
+        .or_else(|| last.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// The host without its port, in lower case; a gateway that is asked for none calls itself `kong`.
@@ -208,13 +217,20 @@ fn split_host(host: &str) -> (&str, Option<u16>) {
     }
 }
 
-fn find(gateway: &Gateway, peer: &Peer, generation: &Generation, exchange: &mut Exchange) -> Option<Routed> {
+fn find(
+    gateway: &Gateway,
+    peer: &Peer,
+    generation: &Generation,
+    exchange: &mut Exchange,
+) -> Option<Routed> {
     let request = &exchange.request;
     if request.path.is_empty() || !request.target.starts_with('/') {
         return None;
     }
     let host = request.headers.get(header::HOST);
-    let host = host.map(|host| std::str::from_utf8(host.as_bytes()).unwrap_or_default()).unwrap_or_default();
+    let host = host
+        .map(|host| std::str::from_utf8(host.as_bytes()).unwrap_or_default())
+        .unwrap_or_default();
     let (name, port) = split_host(host);
     let secure = forwarded_proto(gateway, exchange) == "https";
     let lookup = Lookup {
@@ -283,13 +299,17 @@ fn refuse_protocol(gateway: &Gateway, route: &Route, exchange: &Exchange) -> Opt
     if !route.protocols.has(Protocol::Grpc) && !route.protocols.has(Protocol::Grpcs) {
         return None;
     }
-    let grpc = exchange.request.header("content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
+    let grpc = exchange
+        .request
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with("application/grpc"));
     if !grpc {
         let message = "Non-gRPC request matched gRPC route";
         return Some(Answer::error(exchange, StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
     if exchange.request.version != Version::HTTP_2 {
-        let answer = Answer::error(exchange, StatusCode::UPGRADE_REQUIRED, "Please use HTTP2 protocol");
+        let answer =
+            Answer::error(exchange, StatusCode::UPGRADE_REQUIRED, "Please use HTTP2 protocol");
         return Some(upgrade(answer, "HTTP/2"));
     }
     if !route.protocols.has(Protocol::Grpc) && !secure {

@@ -33,7 +33,12 @@ pub struct Live {
 pub type LiveMap = HashMap<Box<str>, Arc<Live>>;
 
 /// The upstreams of a table, keeping what of the previous ones is still true.
-pub async fn advance(previous: &LiveMap, table: &Table, dns: &Arc<Dns>, tls: &Arc<Store>) -> LiveMap {
+pub async fn advance(
+    previous: &LiveMap,
+    table: &Table,
+    dns: &Arc<Dns>,
+    tls: &Arc<Store>,
+) -> LiveMap {
     let mut next = LiveMap::with_capacity(table.upstreams.len());
     for (name, upstream) in &table.upstreams {
         let old = previous.get(name);
@@ -47,7 +52,12 @@ pub async fn advance(previous: &LiveMap, table: &Table, dns: &Arc<Dns>, tls: &Ar
 }
 
 impl Live {
-    async fn start(upstream: Arc<Upstream>, old: Option<&Self>, dns: &Arc<Dns>, tls: &Arc<Store>) -> Arc<Self> {
+    async fn start(
+        upstream: Arc<Upstream>,
+        old: Option<&Self>,
+        dns: &Arc<Dns>,
+        tls: &Arc<Store>,
+    ) -> Arc<Self> {
         let kept = old.map(|old| old.balancer.load_full());
         let balancer = build(&upstream, kept.as_deref(), dns).await;
         let live = Arc::new(Self { upstream, balancer: ArcSwap::from_pointee(balancer) });
@@ -70,7 +80,8 @@ async fn build(upstream: &Upstream, kept: Option<&Balancer>, dns: &Dns) -> Balan
     for target in &upstream.targets {
         let addresses = dns.resolve(&target.host, target.port).await;
         for address in addresses {
-            let vitals = kept.and_then(|kept| vitals(kept, &target.target, address)).unwrap_or_default();
+            let vitals =
+                kept.and_then(|kept| vitals(kept, &target.target, address)).unwrap_or_default();
             peers.push(Peer {
                 target: target.target.clone(),
                 host: target.host.clone(),
@@ -85,12 +96,17 @@ async fn build(upstream: &Upstream, kept: Option<&Balancer>, dns: &Dns) -> Balan
 }
 
 fn vitals(kept: &Balancer, target: &str, address: SocketAddr) -> Option<Arc<Vitals>> {
-    let same = |peer: &&Peer| *peer.target == *target && SocketAddr::new(peer.ip, peer.port) == address;
+    let same =
+        |peer: &&Peer| *peer.target == *target && SocketAddr::new(peer.ip, peer.port) == address;
     kept.peers.iter().find(same).map(|peer| Arc::clone(&peer.vitals))
 }
 
 fn addresses(balancer: &Balancer) -> Vec<(&str, SocketAddr)> {
-    balancer.peers.iter().map(|peer| (peer.target.as_ref(), SocketAddr::new(peer.ip, peer.port))).collect()
+    balancer
+        .peers
+        .iter()
+        .map(|peer| (peer.target.as_ref(), SocketAddr::new(peer.ip, peer.port)))
+        .collect()
 }
 
 /// Follows the names of targets for as long as the upstream is in use.
@@ -136,9 +152,10 @@ async fn round(live: &Live, tls: &Store, (fit, unfit): (bool, bool)) {
     use futures::StreamExt;
     let balancer = live.balancer.load_full();
     let active = &live.upstream.checks.active;
-    let due = balancer.peers.iter().filter(|peer| {
-        peer.weight > 0 && if peer.vitals.health.is_fit() { fit } else { unfit }
-    });
+    let due = balancer
+        .peers
+        .iter()
+        .filter(|peer| peer.weight > 0 && if peer.vitals.health.is_fit() { fit } else { unfit });
     let checks = due.map(|peer| async move {
         let report = check(&live.upstream, peer, tls).await;
         let plain = matches!(active.kind, CheckKind::Tcp);
@@ -148,5 +165,7 @@ async fn round(live: &Live, tls: &Store, (fit, unfit): (bool, bool)) {
             tracing::info!(upstream = %live.upstream.name, target = %peer.target, fit, "target health changed");
         }
     });
-    futures::stream::iter(checks).for_each_concurrent(active.concurrency.max(1), |check| check).await;
+    futures::stream::iter(checks)
+        .for_each_concurrent(active.concurrency.max(1), |check| check)
+        .await;
 }

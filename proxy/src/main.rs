@@ -1,2 +1,7 @@
 //! The `flotilla-proxy` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    proxy::cli::main()
+}

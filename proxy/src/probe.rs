@@ -18,5 +18,7 @@ pub fn answer(exchange: &Exchange, generation: &Generation) -> Option<Answer> {
     let asked = request.path == PATH
         && request.method == Method::GET
         && request.header("x-flotilla-probe") == Some("1");
-    asked.then(|| Answer::new(StatusCode::OK, Some("text/plain; charset=utf-8"), generation.hash.to_string()))
+    asked.then(|| {
+        Answer::new(StatusCode::OK, Some("text/plain; charset=utf-8"), generation.hash.to_string())
+    })
 }

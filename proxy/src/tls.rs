@@ -91,7 +91,9 @@ impl Store {
             for (chain, key) in pairs {
                 match certified(chain, key) {
                     Ok(key) => usable.push(key),
-                    Err(error) => tracing::warn!(certificate = %id, %error, "certificate cannot be used"),
+                    Err(error) => {
+                        tracing::warn!(certificate = %id, %error, "certificate cannot be used")
+                    }
                 }
             }
             keys.insert(id.clone(), usable);
@@ -119,7 +121,8 @@ impl Store {
 
     fn server_key(&self, hello: &ClientHello<'_>) -> Arc<CertifiedKey> {
         let keys = hello.server_name().and_then(|sni| self.lookup(sni));
-        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let fits =
+            |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let key = keys.and_then(|keys| {
             keys.iter().rev().filter(|_| keys.len() > 1).find(fits).or_else(|| keys.first())
         });
@@ -127,13 +130,19 @@ impl Store {
     }
 
     /// How to speak to an upstream; none when its certificates cannot be used.
-    pub fn client(&self, demands: &UpstreamTls, shown: Option<Box<str>>, name: &str) -> Option<TlsPlan> {
+    pub fn client(
+        &self,
+        demands: &UpstreamTls,
+        shown: Option<Box<str>>,
+        name: &str,
+    ) -> Option<TlsPlan> {
         let mut demands = demands.clone();
         demands.certificate = demands.certificate.or(shown);
         let verify = demands.verify.unwrap_or(self.verify);
         let key = (demands, verify);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = clients.entry(key).or_insert_with_key(|(demands, verify)| self.make(demands, *verify));
+        let made =
+            clients.entry(key).or_insert_with_key(|(demands, verify)| self.make(demands, *verify));
         let (config, fingerprint) = made.clone()?;
         Some(TlsPlan { config, fingerprint, name: name.into() })
     }
@@ -193,8 +202,13 @@ impl<F: Fn() -> Arc<Store> + Send + Sync> ResolvesServerCert for Resolver<F> {
 }
 
 /// The configuration of a listener whose certificates follow the current generation.
-pub fn server<F: Fn() -> Arc<Store> + Send + Sync + 'static>(current: F, http2: bool) -> ServerConfig {
-    let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::new(Resolver(current)));
+pub fn server<F: Fn() -> Arc<Store> + Send + Sync + 'static>(
+    current: F,
+    http2: bool,
+) -> ServerConfig {
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Resolver(current)));
     if http2 {
         config.alpn_protocols.push(b"h2".to_vec());
     }

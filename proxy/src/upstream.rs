@@ -90,7 +90,9 @@ pub async fn connect(
 ) -> Result<Box<dyn Stream>, ConnectError> {
     let tcp = match timeout(patience, TcpStream::connect(address)).await {
         Ok(Ok(tcp)) => tcp,
-        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => return Err(ConnectError::Timeout),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+            return Err(ConnectError::Timeout);
+        }
         Ok(Err(error)) => return Err(ConnectError::Refused(error)),
         Err(_) => return Err(ConnectError::Timeout),
     };
@@ -133,7 +135,13 @@ impl Pool {
             }
         }
         let io = connect(address, tls, patience).await?;
-        Ok(Connection { io, buffer: BytesMut::new(), reused: false, requests: 0, since: Instant::now() })
+        Ok(Connection {
+            io,
+            buffer: BytesMut::new(),
+            reused: false,
+            requests: 0,
+            since: Instant::now(),
+        })
     }
 
     fn take(&self, key: &Key) -> Option<Connection> {

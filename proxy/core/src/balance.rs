@@ -94,7 +94,8 @@ impl Vitals {
         let (old, at) = self.read_latency();
         let share = decay(now - at);
         let mixed = if at == 0.0 { millis } else { old * share + millis * (1.0 - share) };
-        self.latency.store(u64::from(mixed.to_bits()) << 32 | u64::from(now.to_bits()), Ordering::Relaxed);
+        self.latency
+            .store(u64::from(mixed.to_bits()) << 32 | u64::from(now.to_bits()), Ordering::Relaxed);
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
@@ -195,7 +196,8 @@ impl Balancer {
 
     fn next_in_turn(&self, wish: Wish<'_>) -> Option<usize> {
         let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
-        let untried = (0..self.peers.len()).any(|at| self.is_available(at) && !wish.failed.contains(&at));
+        let untried =
+            (0..self.peers.len()).any(|at| self.is_available(at) && !wish.failed.contains(&at));
         let mut best: Option<usize> = None;
         let mut total = 0;
         for (at, peer) in self.peers.iter().enumerate() {

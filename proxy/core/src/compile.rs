@@ -17,7 +17,10 @@ use crate::table::{Certificate, Route, Service, Table, Upstream};
 
 mod source;
 
-use source::{CertificateEntity, Reference, RouteEntity, ServiceEntity, SniEntity, TargetEntity, UpstreamEntity};
+use source::{
+    CertificateEntity, Reference, RouteEntity, ServiceEntity, SniEntity, TargetEntity,
+    UpstreamEntity,
+};
 
 /// Why a configuration cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +43,11 @@ pub enum CompileError {
 
 impl Table {
     /// Compiles a configuration.
-    pub fn compile(entities: &dyn Entities, flavor: Flavor, context: &Context) -> Result<Self, CompileError> {
+    pub fn compile(
+        entities: &dyn Entities,
+        flavor: Flavor,
+        context: &Context,
+    ) -> Result<Self, CompileError> {
         let mut plugins = Plugins::build(entities, context)?;
         let documents = wants_documents(&plugins);
         let services = services(entities, documents)?;
@@ -61,7 +68,12 @@ impl Table {
             let list = if rule.protocols.is_http() { &mut http } else { &mut stream };
             list.rules.push(rule);
             list.places.push(place);
-            routes.push(Arc::new(route(source, service, &mut plugins, documents.then_some(document))));
+            routes.push(Arc::new(route(
+                source,
+                service,
+                &mut plugins,
+                documents.then_some(document),
+            )));
         }
         Ok(Self {
             flavor,
@@ -88,21 +100,43 @@ struct Rules {
 
 /// Log records carry entities whole; without a plugin that logs nobody reads them.
 fn wants_documents(plugins: &Plugins) -> bool {
-    ["http-log", "file-log", "tcp-log", "udp-log", "syslog", "loggly", "datadog", "statsd", "prometheus", "opentelemetry"]
-        .iter()
-        .any(|name| plugins.uses(name))
+    [
+        "http-log",
+        "file-log",
+        "tcp-log",
+        "udp-log",
+        "syslog",
+        "loggly",
+        "datadog",
+        "statsd",
+        "prometheus",
+        "opentelemetry",
+    ]
+    .iter()
+    .any(|name| plugins.uses(name))
 }
 
-fn read<'a, T: Deserialize<'a>>(kind: &'static str, document: &'a Value) -> Result<T, CompileError> {
+fn read<'a, T: Deserialize<'a>>(
+    kind: &'static str,
+    document: &'a Value,
+) -> Result<T, CompileError> {
     T::deserialize(document).map_err(|source| CompileError::Entity { kind, source })
 }
 
-fn entity(id: Uuid, name: Option<String>, host: Option<&str>, document: Option<&Value>) -> Arc<Entity> {
+fn entity(
+    id: Uuid,
+    name: Option<String>,
+    host: Option<&str>,
+    document: Option<&Value>,
+) -> Arc<Entity> {
     Arc::new(Entity {
         id: id.to_string().into(),
         name: name.map(Into::into),
         host: host.map(Into::into),
-        document: document.map(|document| without_nulls(document).to_string()).unwrap_or_default().into(),
+        document: document
+            .map(|document| without_nulls(document).to_string())
+            .unwrap_or_default()
+            .into(),
     })
 }
 
@@ -178,7 +212,8 @@ fn certificates(entities: &dyn Entities) -> Result<HashMap<Box<str>, Certificate
     let mut all = HashMap::new();
     for document in entities.of("certificates") {
         let source: CertificateEntity = read("certificates", document)?;
-        let alternative = source.cert_alt.zip(source.key_alt).map(|(cert, key)| (cert.into(), key.into()));
+        let alternative =
+            source.cert_alt.zip(source.key_alt).map(|(cert, key)| (cert.into(), key.into()));
         let certificate =
             Certificate { chain: source.cert.into(), key: source.key.into(), alternative };
         all.insert(source.id.to_string().into(), certificate);

@@ -42,7 +42,10 @@ impl Limits {
     /// Whether no counter counts at all.
     #[must_use]
     pub fn is_off(&self) -> bool {
-        self.successes == 0 && self.http_failures == 0 && self.tcp_failures == 0 && self.timeouts == 0
+        self.successes == 0
+            && self.http_failures == 0
+            && self.tcp_failures == 0
+            && self.timeouts == 0
     }
 }
 
@@ -174,7 +177,9 @@ impl Health {
             Report::TcpFailure => {
                 self.with(|counters| counters.fail(|c| &mut c.tcp_failures, limits.tcp_failures));
             }
-            Report::Timeout => self.with(|counters| counters.fail(|c| &mut c.timeouts, limits.timeouts)),
+            Report::Timeout => {
+                self.with(|counters| counters.fail(|c| &mut c.timeouts, limits.timeouts))
+            }
         }
         self.is_fit() != before
     }

@@ -204,12 +204,16 @@ fn sanitize(postfix: &str) -> &str {
 
 fn join_v0(base: &str, path: &str, postfix: &str, strips: bool) -> String {
     match (base.strip_suffix('/'), strips) {
-        (Some(_), true) if postfix.is_empty() && (base == "/" || path.ends_with('/')) => base.to_owned(),
+        (Some(_), true) if postfix.is_empty() && (base == "/" || path.ends_with('/')) => {
+            base.to_owned()
+        }
         (Some(trimmed), true) if postfix.is_empty() => trimmed.to_owned(),
         (Some(trimmed), true) if postfix.starts_with('/') => format!("{trimmed}{postfix}"),
         (Some(_), true) => format!("{base}{postfix}"),
         (Some(trimmed), false) => format!("{trimmed}{path}"),
-        (None, true) if postfix.is_empty() && path.len() > 1 && path.ends_with('/') => format!("{base}/"),
+        (None, true) if postfix.is_empty() && path.len() > 1 && path.ends_with('/') => {
+            format!("{base}/")
+        }
         (None, true) if postfix.is_empty() => base.to_owned(),
         (None, true) if postfix.starts_with('/') => format!("{base}{postfix}"),
         (None, true) => format!("{base}/{postfix}"),
@@ -265,8 +269,13 @@ mod tests {
             ("/service/", "/route/", Some(7), "/service/"),
             ("/service", "/", None, "/service"),
         ] {
-            let joined =
-                join(Join { base, path, stripped: cut, strips: cut.is_some(), handling: PathHandling::V0 });
+            let joined = join(Join {
+                base,
+                path,
+                stripped: cut,
+                strips: cut.is_some(),
+                handling: PathHandling::V0,
+            });
             assert_eq!(joined, wanted, "{base} {path}");
         }
     }

@@ -2,12 +2,12 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
+use hyper::body::Frame;
 use proxy_core::exchange::Exchange;
 use proxy_core::route::Protocol;
 use proxy_core::table::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-use hyper::body::Frame;
 
 use super::{Chosen, Fault, Outgoing, Tried, patience, relay};
 use crate::app::Gateway;
@@ -47,7 +47,10 @@ impl Job<'_> {
         }
         let Chosen { host, port, .. } = self.chosen;
         let usual = if secure(self.service.protocol) { 443 } else { 80 };
-        let host = if host.contains(':') && !host.starts_with('[') && host.parse::<std::net::Ipv6Addr>().is_ok() {
+        let host = if host.contains(':')
+            && !host.starts_with('[')
+            && host.parse::<std::net::Ipv6Addr>().is_ok()
+        {
             format!("[{host}]")
         } else {
             host.to_string()
@@ -74,7 +77,12 @@ fn secure(protocol: Protocol) -> bool {
 }
 
 /// Makes the attempt.
-pub async fn run(job: &Job<'_>, exchange: &mut Exchange, body: &mut Outgoing, client: &mut Client1<'_>) -> Tried {
+pub async fn run(
+    job: &Job<'_>,
+    exchange: &mut Exchange,
+    body: &mut Outgoing,
+    client: &mut Client1<'_>,
+) -> Tried {
     let host = job.host(exchange);
     let tls = match job.tls(host.as_ref()) {
         Ok(tls) => tls,
@@ -109,7 +117,12 @@ fn target(exchange: &Exchange) -> String {
     }
 }
 
-fn head(job: &Job<'_>, exchange: &Exchange, body: &Outgoing, host: Option<&HeaderValue>) -> BytesMut {
+fn head(
+    job: &Job<'_>,
+    exchange: &Exchange,
+    body: &Outgoing,
+    host: Option<&HeaderValue>,
+) -> BytesMut {
     let mut out = BytesMut::with_capacity(1024);
     out.put_slice(exchange.request.method.as_str().as_bytes());
     out.put_u8(b' ');
@@ -121,7 +134,8 @@ fn head(job: &Job<'_>, exchange: &Exchange, body: &Outgoing, host: Option<&Heade
     for (name, value) in job.headers {
         put_header(&mut out, name, value);
     }
-    if matches!(body, Outgoing::Streaming(..)) && !job.headers.contains_key(header::CONTENT_LENGTH) {
+    if matches!(body, Outgoing::Streaming(..)) && !job.headers.contains_key(header::CONTENT_LENGTH)
+    {
         out.put_slice(b"Transfer-Encoding: chunked\r\n");
     }
     out.put_slice(b"\r\n");
@@ -138,7 +152,12 @@ async fn http1(
     (host, tls): Wire,
 ) -> Tried {
     let (connecting, writing, reading) = patience(job.service);
-    let mut connection = match job.gateway.pool.http1(job.chosen.address, tls.as_ref(), connecting).await {
+    let mut connection = match job
+        .gateway
+        .pool
+        .http1(job.chosen.address, tls.as_ref(), connecting)
+        .await
+    {
         Ok(connection) => connection,
         Err(error) => {
             tracing::debug!(address = %job.chosen.address, %error, "failed to reach an upstream");
@@ -151,44 +170,37 @@ async fn http1(
     let reused = connection.reused;
     let (mut from, mut to) = tokio::io::split(connection.io);
     let buffer = &mut connection.buffer;
-    let sent;
-    let answer = {
+    let (answer, sent) = {
         let sending = send(&mut to, head, body, (chunked, writing));
-        let receiving = receive(&mut from, buffer, &method, reused);
-        tokio::pin!(sending, receiving);
-        // Biased: an answer that is there wins over more of a request that nobody waits for.
-        let early = tokio::select! {
-            biased;
-            answer = &mut receiving => Err(answer),
-            result = &mut sending => Ok(result),
+        tokio::pin!(sending);
+        let begun = {
+            let receiving = receive(&mut from, buffer, &method, reused);
+            tokio::pin!(receiving);
+            // Biased: an answer that is there wins over more of a request that nobody waits for.
+            tokio::select! {
+                biased;
+                answer = &mut receiving => (answer, None),
+                result = &mut sending => (await_answer(result, receiving, reading).await, Some(result)),
+            }
         };
-        match early {
-            Ok(Ok(())) => {
-                sent = true;
-                timeout(reading, receiving).await.unwrap_or(Err(Fault::ReadTimeout))
-            }
-            Ok(Err(fault)) => {
-                sent = false;
-                // What the upstream said before it stopped listening still counts.
-                let last = timeout(std::time::Duration::from_millis(200), receiving).await;
-                match (fault, last) {
-                    (Fault::Closed { .. }, Ok(Ok(head))) => Ok(head),
-                    _ => Err(fault),
-                }
-            }
-            Err(Ok(head)) => {
-                sent = false;
-                // The rest of the body goes on while the answer comes back; see below.
-                let relay = relay::Relay { job, sent: Some(sending) };
-                let head_only = relay::Upstream { head, from: &mut from, buffer };
-                let status = relay.answer(exchange, head_only, client).await;
-                *body = Outgoing::Spent;
+        match begun {
+            (Ok(head), None) if head.status != http::StatusCode::SWITCHING_PROTOCOLS => {
+                let relaying = relay::whole(
+                    job,
+                    exchange,
+                    relay::Upstream { head, from: &mut from, buffer },
+                    client,
+                );
+                tokio::pin!(relaying);
+                // Biased: the exchange is over with its answer, whatever of the request is left.
+                let (status, _) = tokio::select! {
+                    biased;
+                    relayed = &mut relaying => relayed,
+                    _ = &mut sending => relaying.await,
+                };
                 return Tried::Answered(status);
             }
-            Err(Err(fault)) => {
-                sent = false;
-                Err(fault)
-            }
+            (answer, sent) => (answer, matches!(sent, Some(Ok(())))),
         }
     };
     let head = match answer {
@@ -201,13 +213,29 @@ async fn http1(
         return Tried::Answered(status);
     }
     let reusable = sent && head.keep_alive;
-    let relay = relay::Relay { job, sent: None::<std::pin::Pin<&mut std::future::Ready<Result<(), Fault>>>> };
-    let (status, whole) = relay.whole(exchange, relay::Upstream { head, from: &mut from, buffer }, client).await;
+    let upstream = relay::Upstream { head, from: &mut from, buffer };
+    let (status, whole) = relay::whole(job, exchange, upstream, client).await;
     if reusable && whole {
         connection.io = from.unsplit(to);
         job.gateway.pool.keep(Key::new(job.chosen.address, tls.as_ref()), connection);
     }
     Tried::Answered(status)
+}
+
+/// Waits for the head once the request is out; what an upstream said before it stopped listening counts too.
+async fn await_answer(
+    sent: Result<(), Fault>,
+    receiving: impl Future<Output = Result<Head, Fault>>,
+    patience: std::time::Duration,
+) -> Result<Head, Fault> {
+    match sent {
+        Ok(()) => timeout(patience, receiving).await.unwrap_or(Err(Fault::ReadTimeout)),
+        Err(fault @ Fault::Closed { .. }) => {
+            let last = timeout(std::time::Duration::from_millis(200), receiving).await;
+            last.ok().and_then(Result::ok).ok_or(fault)
+        }
+        Err(fault) => Err(fault),
+    }
 }
 
 async fn send<W: tokio::io::AsyncWrite + Unpin>(
@@ -234,7 +262,9 @@ async fn send<W: tokio::io::AsyncWrite + Unpin>(
             write_piece(to, &first, chunked, patience).await?;
             loop {
                 match rest.next().await {
-                    Ok(Some(Piece::Data(data))) => write_piece(to, &data, chunked, patience).await?,
+                    Ok(Some(Piece::Data(data))) => {
+                        write_piece(to, &data, chunked, patience).await?
+                    }
                     Ok(Some(Piece::Trailers(_))) => {}
                     Ok(None) => break,
                     Err(BodyFault::Framing) => return Err(Fault::ClientBody),
@@ -313,10 +343,11 @@ async fn http2(
     (host, tls): Wire,
 ) -> Tried {
     let (connecting, _, reading) = patience(job.service);
-    let mut sender = match job.gateway.pool.http2(job.chosen.address, tls.as_ref(), connecting).await {
-        Ok(sender) => sender,
-        Err(error) => return Tried::Failed(fault(&error)),
-    };
+    let mut sender =
+        match job.gateway.pool.http2(job.chosen.address, tls.as_ref(), connecting).await {
+            Ok(sender) => sender,
+            Err(error) => return Tried::Failed(fault(&error)),
+        };
     let Some(request) = http2_request(job, exchange, host.as_ref(), tls.is_some()) else {
         return Tried::Failed(Fault::ClientBody);
     };
@@ -325,7 +356,9 @@ async fn http2(
     let feeding = async {
         let fed = match body {
             Outgoing::Empty | Outgoing::Spent => Ok(()),
-            Outgoing::Whole(bytes) => pieces.send(Ok(Frame::data(bytes.clone()))).await.map_err(|_| ()),
+            Outgoing::Whole(bytes) => {
+                pieces.send(Ok(Frame::data(bytes.clone()))).await.map_err(|_| ())
+            }
             Outgoing::Streaming(first, rest) => {
                 let first = std::mem::take(first);
                 if !first.is_empty() {
@@ -374,7 +407,12 @@ fn http2_request(
 ) -> Option<Request<()>> {
     let authority = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let scheme = if tls { "https" } else { "http" };
-    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target(exchange)).build().ok()?;
+    let uri = Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(target(exchange))
+        .build()
+        .ok()?;
     let mut request = Request::new(());
     *request.method_mut() = exchange.request.method.clone();
     *request.uri_mut() = uri;

@@ -70,7 +70,7 @@ impl<'a> Chooser<'a> {
     }
 
     /// The peer of the next attempt.
-    pub async fn next(&mut self, _exchange: &Exchange) -> Result<Chosen, Problem> {
+    pub async fn next(&mut self) -> Result<Chosen, Problem> {
         let Some(live) = &self.live else {
             let (host, port) = (&self.service.host, self.service.port);
             let found = self.gateway.dns.resolve_one(host, port).await;
@@ -81,7 +81,9 @@ impl<'a> Chooser<'a> {
         let wish = Wish {
             key: self.key.as_deref(),
             failed: &self.failed,
-            random: u64::from_le_bytes(uuid::Uuid::new_v4().into_bytes()[..8].try_into().unwrap_or_default()),
+            random: u64::from_le_bytes(
+                uuid::Uuid::new_v4().into_bytes()[..8].try_into().unwrap_or_default(),
+            ),
             now: self.gateway.seconds(),
         };
         let place = balancer.pick(wish).ok_or(Problem::NoPeer)?;
@@ -131,7 +133,8 @@ fn value(on: &HashOn, exchange: &mut Exchange) -> Option<Vec<u8>> {
         HashOn::None => None,
         HashOn::Consumer => {
             let identity = &exchange.identity;
-            let consumer = identity.consumer.as_ref().map(|consumer| consumer.id.as_bytes().to_vec());
+            let consumer =
+                identity.consumer.as_ref().map(|consumer| consumer.id.as_bytes().to_vec());
             consumer.or_else(|| identity.credential.as_ref().map(|one| one.id.as_bytes().to_vec()))
         }
         HashOn::Ip => Some(exchange.client.ip.to_string().into_bytes()),
@@ -145,7 +148,8 @@ fn value(on: &HashOn, exchange: &mut Exchange) -> Option<Vec<u8>> {
         HashOn::QueryArg(name) => query_arg(name, exchange),
         HashOn::UriCapture(name) => {
             let captures = &exchange.matched.captures;
-            let named = captures.named.iter().find(|(other, _)| other == name).map(|(_, value)| value);
+            let named =
+                captures.named.iter().find(|(other, _)| other == name).map(|(_, value)| value);
             let numbered = || captures.unnamed.get(name.parse::<usize>().ok()?);
             named.or_else(numbered).map(|value| value.clone().into_bytes())
         }

@@ -1,7 +1,5 @@
 //! The upstream's answer on its way to the client, through the plugins that see it.
 
-use std::future::Future;
-
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
@@ -10,7 +8,6 @@ use proxy_core::exchange::{Exchange, Source};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::Fault;
 use super::attempt::Job;
 use crate::downstream::Out;
 use crate::http::{Client1, add_answer_headers, add_charset, now, strip_answer};
@@ -29,98 +26,65 @@ pub struct Upstream<'a, R> {
     pub buffer: &'a mut BytesMut,
 }
 
-/// Relays one answer, while what is left of the request goes the other way.
-pub struct Relay<'a, S> {
-    /// The attempt.
-    pub job: &'a Job<'a>,
-    /// The sending of the request, where it is not over.
-    pub sent: Option<S>,
-}
-
-impl<S: Future<Output = Result<(), Fault>> + Unpin> Relay<'_, S> {
-    /// Relays an answer that came before the request was sent.
-    pub async fn answer<R: AsyncRead + Unpin>(
-        mut self,
-        exchange: &mut Exchange,
-        upstream: Upstream<'_, R>,
-        client: &mut Client1<'_>,
-    ) -> StatusCode {
-        let Some(mut sending) = self.sent.take() else { return StatusCode::OK };
-        let relaying = Self { job: self.job, sent: None }.whole_boxed(exchange, upstream, client);
-        tokio::pin!(relaying);
-        // Biased: the exchange is over with its answer.
-        tokio::select! {
-            biased;
-            (status, _) = &mut relaying => status,
-            _ = &mut sending => relaying.await.0,
-        }
-    }
-
-    async fn whole_boxed<R: AsyncRead + Unpin>(
-        self,
-        exchange: &mut Exchange,
-        upstream: Upstream<'_, R>,
-        client: &mut Client1<'_>,
-    ) -> (StatusCode, bool) {
-        self.whole(exchange, upstream, client).await
-    }
-
-    /// Relays an answer; whether it came whole.
-    pub async fn whole<R: AsyncRead + Unpin>(
-        self,
-        exchange: &mut Exchange,
-        upstream: Upstream<'_, R>,
-        client: &mut Client1<'_>,
-    ) -> (StatusCode, bool) {
-        let Upstream { head, from, buffer } = upstream;
-        let Head { status, reason, headers, framing, keep_alive: _ } = head;
-        let length = match framing {
-            Framing::None => Length::None,
-            Framing::Length(length) => Length::Exact(length),
-            Framing::Chunked | Framing::UntilClose => Length::Unknown,
-        };
-        let length = start(self.job, exchange, (status, headers, length));
-        let shown = exchange.response.status;
-        let reason = (shown == status && !reason.is_empty()).then_some(&reason[..]);
-        client.out.head(shown, reason, &exchange.response.headers, length);
-        let mut decoder = Decoder::new(framing);
-        let patience = self.job.service.read_timeout;
-        loop {
-            match decoder.next(buffer) {
-                Ok(Piece::Data(data)) => {
-                    if forward(exchange, &mut client.out, data, decoder.is_done()).await.is_err() {
-                        client.out.abort().await;
-                        return (status, false);
-                    }
-                }
-                Ok(Piece::End) => break,
-                Ok(Piece::More) => {
-                    let flushed = client.out.flush().await;
-                    buffer.reserve(16 * 1024);
-                    let read = timeout(patience, from.read_buf(buffer)).await;
-                    match (flushed, read) {
-                        (Ok(()), Ok(Ok(read))) if read > 0 => {}
-                        (Ok(()), Ok(_)) if decoder.may_end() => break,
-                        _ => {
-                            client.out.abort().await;
-                            return (status, false);
-                        }
-                    }
-                }
-                Err(_) => {
+/// Relays an answer; whether it came whole.
+pub async fn whole<R: AsyncRead + Unpin>(
+    job: &Job<'_>,
+    exchange: &mut Exchange,
+    upstream: Upstream<'_, R>,
+    client: &mut Client1<'_>,
+) -> (StatusCode, bool) {
+    let Upstream { head, from, buffer } = upstream;
+    let Head { status, reason, headers, framing, keep_alive: _ } = head;
+    let length = match framing {
+        Framing::None => Length::None,
+        Framing::Length(length) => Length::Exact(length),
+        Framing::Chunked | Framing::UntilClose => Length::Unknown,
+    };
+    let length = start(job, exchange, (status, headers, length));
+    let shown = exchange.response.status;
+    let reason = (shown == status && !reason.is_empty()).then_some(&reason[..]);
+    client.out.head(shown, reason, &exchange.response.headers, length);
+    let mut decoder = Decoder::new(framing);
+    let patience = job.service.read_timeout;
+    loop {
+        match decoder.next(buffer) {
+            Ok(Piece::Data(data)) => {
+                if forward(exchange, &mut client.out, data, decoder.is_done()).await.is_err() {
                     client.out.abort().await;
                     return (status, false);
                 }
             }
+            Ok(Piece::End) => break,
+            Ok(Piece::More) => {
+                let flushed = client.out.flush().await;
+                buffer.reserve(16 * 1024);
+                let read = timeout(patience, from.read_buf(buffer)).await;
+                match (flushed, read) {
+                    (Ok(()), Ok(Ok(read))) if read > 0 => {}
+                    (Ok(()), Ok(_)) if decoder.may_end() => break,
+                    _ => {
+                        client.out.abort().await;
+                        return (status, false);
+                    }
+                }
+            }
+            Err(_) => {
+                client.out.abort().await;
+                return (status, false);
+            }
         }
-        exchange.moments.received = Some(now());
-        let ended = end(exchange, &mut client.out, None).await;
-        (status, ended)
     }
+    exchange.moments.received = Some(now());
+    let ended = end(exchange, &mut client.out, None).await;
+    (status, ended)
 }
 
 /// Takes the head into the exchange, runs the plugins over it, and says how long the body will be.
-fn start(job: &Job<'_>, exchange: &mut Exchange, (status, mut headers, length): (StatusCode, HeaderMap, Length)) -> Length {
+fn start(
+    job: &Job<'_>,
+    exchange: &mut Exchange,
+    (status, mut headers, length): (StatusCode, HeaderMap, Length),
+) -> Length {
     exchange.moments.answered = Some(now());
     strip_answer(&mut headers);
     add_answer_headers(job.gateway, exchange, &mut headers);
@@ -154,7 +118,12 @@ fn start(job: &Job<'_>, exchange: &mut Exchange, (status, mut headers, length): 
 }
 
 /// Passes a piece through the filters and on.
-async fn forward(exchange: &mut Exchange, out: &mut Out<'_>, data: Bytes, last: bool) -> std::io::Result<()> {
+async fn forward(
+    exchange: &mut Exchange,
+    out: &mut Out<'_>,
+    data: Bytes,
+    last: bool,
+) -> std::io::Result<()> {
     let _ = last;
     let filters = &mut exchange.response.filters;
     let data = filters.iter_mut().fold(data, |data, filter| filter.chunk(data, false));

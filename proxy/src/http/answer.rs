@@ -26,7 +26,12 @@ pub async fn respond(
 }
 
 /// Sends an own answer that no plugin sees.
-pub async fn send_own(gateway: &Gateway, exchange: &mut Exchange, answer: Answer, out: &mut Out<'_>) {
+pub async fn send_own(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    answer: Answer,
+    out: &mut Out<'_>,
+) {
     write(gateway, &Arc::default(), exchange, answer, out).await;
 }
 

@@ -21,7 +21,9 @@ pub fn add_charset(status: StatusCode, headers: &mut HeaderMap) {
     if matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND) {
         return;
     }
-    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else { return };
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else {
+        return;
+    };
     if let Some(known) = CHARSET_TYPES.iter().find(|known| kind.eq_ignore_ascii_case(known))
         && let Ok(value) = HeaderValue::from_str(&format!("{known}; charset=UTF-8"))
     {
@@ -50,11 +52,16 @@ pub fn upstream_headers(gateway: &Gateway, way: &Way<'_>, exchange: &Exchange) -
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     forwarded(gateway, way, exchange, &mut headers);
-    put(&mut headers, HeaderName::from_static("x-real-ip"), exchange.client.ip.to_string().as_bytes());
+    put(
+        &mut headers,
+        HeaderName::from_static("x-real-ip"),
+        exchange.client.ip.to_string().as_bytes(),
+    );
     put(&mut headers, HeaderName::from_static("x-kong-request-id"), exchange.id.as_bytes());
     let dropped = connection_tokens(&request.headers);
     for (name, value) in &request.headers {
-        let named = dropped.split(',').any(|token| token.trim().eq_ignore_ascii_case(name.as_str()));
+        let named =
+            dropped.split(',').any(|token| token.trim().eq_ignore_ascii_case(name.as_str()));
         if !is_own(name) && !named {
             headers.append(name.clone(), value.clone());
         }
@@ -120,7 +127,8 @@ fn append(first: Option<&HeaderValue>, own: &str) -> Vec<u8> {
 fn forwarded(gateway: &Gateway, way: &Way<'_>, exchange: &Exchange, headers: &mut HeaderMap) {
     let request = &exchange.request;
     let trusted = gateway.settings.trusts(exchange.client.peer);
-    let said = |name: &str| request.headers.get(name).filter(|_| trusted).map(HeaderValue::as_bytes);
+    let said =
+        |name: &str| request.headers.get(name).filter(|_| trusted).map(HeaderValue::as_bytes);
     let chain = append(request.headers.get("x-forwarded-for"), &exchange.client.peer.to_string());
     put(headers, HeaderName::from_static("x-forwarded-for"), &chain);
     let proto = said("x-forwarded-proto").unwrap_or(request.scheme.as_bytes());
@@ -128,9 +136,17 @@ fn forwarded(gateway: &Gateway, way: &Way<'_>, exchange: &Exchange, headers: &mu
     let host = said("x-forwarded-host").unwrap_or(request.host.as_bytes());
     put(headers, HeaderName::from_static("x-forwarded-host"), host);
     let port = request.port.to_string();
-    put(headers, HeaderName::from_static("x-forwarded-port"), said("x-forwarded-port").unwrap_or(port.as_bytes()));
+    put(
+        headers,
+        HeaderName::from_static("x-forwarded-port"),
+        said("x-forwarded-port").unwrap_or(port.as_bytes()),
+    );
     let path = request.target.split('?').next().unwrap_or_default();
-    put(headers, HeaderName::from_static("x-forwarded-path"), said("x-forwarded-path").unwrap_or(path.as_bytes()));
+    put(
+        headers,
+        HeaderName::from_static("x-forwarded-path"),
+        said("x-forwarded-path").unwrap_or(path.as_bytes()),
+    );
     let prefix = said("x-forwarded-prefix").or(way.prefix.as_deref().map(str::as_bytes));
     if let Some(prefix) = prefix {
         put(headers, HeaderName::from_static("x-forwarded-prefix"), prefix);
@@ -146,9 +162,14 @@ pub fn strip_answer(headers: &mut HeaderMap) {
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TRAILER] {
         headers.remove(name);
     }
-    for name in
-        ["keep-alive", "x-accel-expires", "x-accel-buffering", "x-accel-limit-rate", "x-accel-redirect", "x-accel-charset"]
-    {
+    for name in [
+        "keep-alive",
+        "x-accel-expires",
+        "x-accel-buffering",
+        "x-accel-limit-rate",
+        "x-accel-redirect",
+        "x-accel-charset",
+    ] {
         headers.remove(name);
     }
 }

@@ -129,7 +129,9 @@ fn step(state: State, byte: u8, end: bool) -> Result<State, BadBody> {
         (State::Trailer | State::TrailerRest, false) => State::TrailerRest,
         (State::TrailerRest, true) => State::Trailer,
         (State::Size(_, false) | State::DataEnd, _)
-        | (State::Length(_) | State::UntilClose | State::Data(_) | State::Done, _) => return Err(BadBody),
+        | (State::Length(_) | State::UntilClose | State::Data(_) | State::Done, _) => {
+            return Err(BadBody);
+        }
     })
 }
 
@@ -169,7 +171,9 @@ mod tests {
 
     #[test]
     fn broken_chunks_are_refused() {
-        for text in ["xyz\r\n", "\r\nabc", "fffffffffffffffff\r\na", "2\r\nabc\r\n0\r\n\r\n", "-1\r\n"] {
+        for text in
+            ["xyz\r\n", "\r\nabc", "fffffffffffffffff\r\na", "2\r\nabc\r\n0\r\n\r\n", "-1\r\n"]
+        {
             assert_eq!(decode(text), Err(BadBody), "{text:?}");
         }
         assert_eq!(decode("5\r\nab"), Ok(None));

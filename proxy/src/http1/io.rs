@@ -193,10 +193,17 @@ impl<'a> Responder<'a> {
     }
 
     /// Writes the head.
-    pub fn head(&mut self, status: StatusCode, reason: Option<&[u8]>, headers: &HeaderMap, length: Length) {
+    pub fn head(
+        &mut self,
+        status: StatusCode,
+        reason: Option<&[u8]>,
+        headers: &HeaderMap,
+        length: Length,
+    ) {
         self.started = true;
         let upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
-        let no_body = length == Length::None || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let no_body = length == Length::None
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if length == Length::Unknown && !no_body && !self.bodiless {
             self.chunked = self.version == Version::Http11;
             self.keep_alive &= self.chunked;
@@ -299,4 +306,3 @@ fn reason_phrase(status: StatusCode) -> &'static [u8] {
         _ => status.canonical_reason().unwrap_or_default().as_bytes(),
     }
 }
-

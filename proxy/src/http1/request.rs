@@ -171,7 +171,9 @@ fn scan(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
 
 /// A first byte that can start no request line.
 fn early_fault(bytes: &[u8]) -> bool {
-    bytes.first().is_some_and(|byte| !(byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-' | b'\r')))
+    bytes
+        .first()
+        .is_some_and(|byte| !(byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-' | b'\r')))
 }
 
 struct RequestLine {
@@ -205,10 +207,8 @@ fn request_line(line: &[u8]) -> Result<RequestLine, Refusal> {
             }
             Version::Http09
         }
-        version => parse_version(version).map_err(|status| Refusal {
-            method: Some(method.clone()),
-            ..Refusal::new(status)
-        })?,
+        version => parse_version(version)
+            .map_err(|status| Refusal { method: Some(method.clone()), ..Refusal::new(status) })?,
     };
     Ok(RequestLine { method, target, authority, version })
 }
@@ -228,7 +228,9 @@ fn origin_form(target: &[u8]) -> Option<(Option<String>, Vec<u8>)> {
     let colon = target.iter().position(|byte| *byte == b':')?;
     let scheme = &target[..colon];
     let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+        && scheme
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
     let rest = target[colon + 1..].strip_prefix(b"//").filter(|_| is_scheme)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -237,8 +239,14 @@ fn origin_form(target: &[u8]) -> Option<(Option<String>, Vec<u8>)> {
         Some((host, port)) if !authority.ends_with(']') => (host, port),
         _ => (authority, ""),
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'[' | b']' | b':');
-    if host.is_empty() || !host.bytes().all(plain) || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'[' | b']' | b':')
+    };
+    if host.is_empty()
+        || !host.bytes().all(plain)
+        || !port.bytes().all(|byte| byte.is_ascii_digit())
+    {
         return None;
     }
     let path = if path.is_empty() { b"/".to_vec() } else { path.to_vec() };
@@ -310,7 +318,8 @@ impl Fields {
 
     fn check(&self, request: &RequestLine) -> Result<Framing, Refusal> {
         let host = self.headers.get(header::HOST);
-        if request.version == Version::Http11 && host.is_none_or(|host| host.as_bytes().is_empty()) {
+        if request.version == Version::Http11 && host.is_none_or(|host| host.as_bytes().is_empty())
+        {
             return Err(Refusal::bad());
         }
         let announced = match self.headers.get(header::CONTENT_LENGTH) {
@@ -407,7 +416,10 @@ mod tests {
             ("GET / HTTP/1.10\r\nHost: a\r\n\r\n", 200),
             ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
-            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", 400),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+                400,
+            ),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", 400),
             ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         ] {
@@ -417,7 +429,8 @@ mod tests {
 
     #[test]
     fn a_request_line_of_8190_bytes_fits_and_one_more_does_not() {
-        let line = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(length - 14));
+        let line =
+            |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(length - 14));
         assert_eq!(status(&line(8190)), 200);
         assert_eq!(status(&line(8191)), 414);
     }

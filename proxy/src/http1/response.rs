@@ -114,17 +114,22 @@ fn finish(
         return Err(BadHead);
     }
     let bodiless = *method == Method::HEAD
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS);
+        || matches!(
+            status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS
+        );
     let framing = match announced {
         _ if bodiless => Framing::None,
         _ if chunked => Framing::Chunked,
         Some(length) => Framing::Length(length),
         None => Framing::UntilClose,
     };
-    let connection = headers.get(header::CONNECTION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let says = |word: &str| connection.split(',').any(|token| token.trim().eq_ignore_ascii_case(word));
-    let keep_alive =
-        framing != Framing::UntilClose && if minor == 0 { says("keep-alive") } else { !says("close") };
+    let connection =
+        headers.get(header::CONNECTION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let says =
+        |word: &str| connection.split(',').any(|token| token.trim().eq_ignore_ascii_case(word));
+    let keep_alive = framing != Framing::UntilClose
+        && if minor == 0 { says("keep-alive") } else { !says("close") };
     Ok(Head { status, reason, headers, framing, keep_alive })
 }
 
@@ -133,7 +138,10 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Option<u16> {
-        parse(&mut BytesMut::from(text), &Method::GET).ok().flatten().map(|head| head.status.as_u16())
+        parse(&mut BytesMut::from(text), &Method::GET)
+            .ok()
+            .flatten()
+            .map(|head| head.status.as_u16())
     }
 
     #[test]

@@ -98,7 +98,8 @@ impl ServerCertVerifier for Verifier {
         if matches!(name, ServerName::IpAddress(_)) {
             return Err(refuse(Refusal::Address));
         }
-        let most = self.depth.map_or(rest.len(), |depth| usize::try_from(depth).unwrap_or(usize::MAX));
+        let most =
+            self.depth.map_or(rest.len(), |depth| usize::try_from(depth).unwrap_or(usize::MAX));
         inner.verify_server_cert(leaf, &rest[..most.min(rest.len())], name, ocsp, now)
     }
 

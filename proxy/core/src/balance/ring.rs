@@ -26,7 +26,11 @@ impl Ring {
         let mut taken = std::collections::BTreeMap::<u32, u32>::new();
         for (place, peer) in (0_u32..).zip(peers).filter(|(_, peer)| peer.weight > 0) {
             let share = f64::from(peer.weight) / total * peers.len() as f64 * POINTS;
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a small positive number"
+            )]
             let mut entries = (share.floor() as u32).max(1);
             let mut number = 1;
             while number <= entries && entries <= size {
@@ -68,13 +72,15 @@ pub fn xxhash32(bytes: &[u8]) -> u32 {
     const P3: u32 = 3_266_489_917;
     const P4: u32 = 668_265_263;
     const P5: u32 = 374_761_393;
-    let word = |bytes: &[u8]| bytes.iter().rev().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
+    let word =
+        |bytes: &[u8]| bytes.iter().rev().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
     let mut blocks = bytes.chunks_exact(16);
     let mut hash = if bytes.len() >= 16 {
         let mut lanes = [P1.wrapping_add(P2), P2, 0, 0_u32.wrapping_sub(P1)];
         for block in &mut blocks {
             for (lane, part) in lanes.iter_mut().zip(block.chunks_exact(4)) {
-                *lane = lane.wrapping_add(word(part).wrapping_mul(P2)).rotate_left(13).wrapping_mul(P1);
+                *lane =
+                    lane.wrapping_add(word(part).wrapping_mul(P2)).rotate_left(13).wrapping_mul(P1);
             }
         }
         let [a, b, c, d] = lanes;
@@ -93,7 +99,8 @@ pub fn xxhash32(bytes: &[u8]) -> u32 {
         hash = hash.wrapping_add(word(part).wrapping_mul(P3)).rotate_left(17).wrapping_mul(P4);
     }
     for byte in words.remainder() {
-        hash = hash.wrapping_add(u32::from(*byte).wrapping_mul(P5)).rotate_left(11).wrapping_mul(P1);
+        hash =
+            hash.wrapping_add(u32::from(*byte).wrapping_mul(P5)).rotate_left(11).wrapping_mul(P1);
     }
     hash = (hash ^ (hash >> 15)).wrapping_mul(P2);
     hash = (hash ^ (hash >> 13)).wrapping_mul(P3);

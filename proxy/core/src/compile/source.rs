@@ -70,7 +70,11 @@ impl RouteEntity {
     }
 
     pub(super) fn path_handling(&self) -> PathHandling {
-        if self.path_handling.as_deref() == Some("v1") { PathHandling::V1 } else { PathHandling::V0 }
+        if self.path_handling.as_deref() == Some("v1") {
+            PathHandling::V1
+        } else {
+            PathHandling::V0
+        }
     }
 
     pub(super) fn https_redirect(&self) -> StatusCode {
@@ -84,7 +88,8 @@ impl RouteEntity {
             let list = list.as_deref().unwrap_or_default();
             list.iter().map(|one| Endpoint { ip: one.ip.clone(), port: one.port }).collect()
         };
-        let headers = self.headers.iter().flatten().map(|(name, values)| (name.clone(), values.clone()));
+        let headers =
+            self.headers.iter().flatten().map(|(name, values)| (name.clone(), values.clone()));
         Rule {
             id: self.id,
             created_at: self.created_at.unwrap_or_default(),
@@ -140,7 +145,11 @@ impl ServiceEntity {
             protocol: self.protocol.as_deref().and_then(Protocol::parse).unwrap_or(Protocol::Http),
             host: self.host.into(),
             port: self.port.unwrap_or(80),
-            path: self.path.filter(|path| !path.is_empty()).unwrap_or_else(|| "/".to_owned()).into(),
+            path: self
+                .path
+                .filter(|path| !path.is_empty())
+                .unwrap_or_else(|| "/".to_owned())
+                .into(),
             retries: self.retries.unwrap_or(5),
             connect_timeout: millis(self.connect_timeout),
             write_timeout: millis(self.write_timeout),
@@ -148,7 +157,12 @@ impl ServiceEntity {
             tls: UpstreamTls {
                 verify: self.tls_verify,
                 depth: self.tls_verify_depth,
-                authorities: self.ca_certificates.unwrap_or_default().into_iter().map(Into::into).collect(),
+                authorities: self
+                    .ca_certificates
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(Into::into)
+                    .collect(),
                 certificate: self.client_certificate.map(|one| one.id.into()),
             },
         }
@@ -258,7 +272,8 @@ impl HealthchecksEntity {
     fn checks(self) -> Checks {
         let active = self.active.unwrap_or_default();
         let passive = self.passive.unwrap_or_default();
-        let (healthy, unhealthy) = (active.healthy.unwrap_or_default(), active.unhealthy.unwrap_or_default());
+        let (healthy, unhealthy) =
+            (active.healthy.unwrap_or_default(), active.unhealthy.unwrap_or_default());
         let kind = match active.kind.as_deref() {
             Some("https") => CheckKind::Https,
             Some("tcp") => CheckKind::Tcp,
@@ -269,7 +284,10 @@ impl HealthchecksEntity {
         Checks {
             threshold: self.threshold.unwrap_or(0.0),
             passive_http: passive.kind.as_deref() != Some("tcp"),
-            passive: limits(&passive.healthy.unwrap_or_default(), &passive.unhealthy.unwrap_or_default()),
+            passive: limits(
+                &passive.healthy.unwrap_or_default(),
+                &passive.unhealthy.unwrap_or_default(),
+            ),
             active: Active {
                 kind,
                 path: active.http_path.unwrap_or_else(|| "/".to_owned()),
@@ -295,13 +313,17 @@ impl UpstreamEntity {
         match kind.as_deref() {
             Some("consumer") => HashOn::Consumer,
             Some("ip") => HashOn::Ip,
-            Some("header") => HashOn::Header(pick(&self.hash_on_header, &self.hash_fallback_header)),
+            Some("header") => {
+                HashOn::Header(pick(&self.hash_on_header, &self.hash_fallback_header))
+            }
             Some("cookie") => HashOn::Cookie {
                 name: self.hash_on_cookie.clone().unwrap_or_default(),
                 path: self.hash_on_cookie_path.clone().unwrap_or_else(|| "/".to_owned()),
             },
             Some("path") => HashOn::Path,
-            Some("query_arg") => HashOn::QueryArg(pick(&self.hash_on_query_arg, &self.hash_fallback_query_arg)),
+            Some("query_arg") => {
+                HashOn::QueryArg(pick(&self.hash_on_query_arg, &self.hash_fallback_query_arg))
+            }
             Some("uri_capture") => {
                 HashOn::UriCapture(pick(&self.hash_on_uri_capture, &self.hash_fallback_uri_capture))
             }

@@ -41,7 +41,12 @@ pub fn matchers(rules: &[Rule], flavor: Flavor) -> Result<Vec<Matcher>, RuleErro
                 let expression = parse(text, rule.id)?;
                 let priority = 0xFF << 56 | rule.priority;
                 let expression = with_protocols(Some(expression), rule.protocols, flavor);
-                all.extend(expression.map(|expression| Matcher { priority, id: rule.id, route, expression }));
+                all.extend(expression.map(|expression| Matcher {
+                    priority,
+                    id: rule.id,
+                    route,
+                    expression,
+                }));
             }
             None => {
                 for (id, paths) in split(rule) {
@@ -50,8 +55,14 @@ pub fn matchers(rules: &[Rule], flavor: Flavor) -> Result<Vec<Matcher>, RuleErro
                     } else {
                         stream_priority(rule)
                     };
-                    let expression = with_protocols(expression(rule, &paths)?, rule.protocols, flavor);
-                    all.extend(expression.map(|expression| Matcher { priority, id, route, expression }));
+                    let expression =
+                        with_protocols(expression(rule, &paths)?, rule.protocols, flavor);
+                    all.extend(expression.map(|expression| Matcher {
+                        priority,
+                        id,
+                        route,
+                        expression,
+                    }));
                 }
             }
         }
@@ -130,10 +141,12 @@ fn kinds(rule: &Rule) -> u32 {
 
 fn priority(rule: &Rule, paths: &[&str]) -> u64 {
     let weight = u64::from(kinds(rule));
-    let plain_host = u64::from(!rule.hosts.is_empty() && !rule.hosts.iter().any(|host| host.contains('*')));
+    let plain_host =
+        u64::from(!rule.hosts.is_empty() && !rule.hosts.iter().any(|host| host.contains('*')));
     let headers = rule.headers.len().min(255) as u64;
     let regex = paths.first().is_some_and(|path| path.starts_with('~'));
-    let length = paths.iter().map(|path| path.len()).max().filter(|_| !regex).unwrap_or_default() as u64;
+    let length =
+        paths.iter().map(|path| path.len()).max().filter(|_| !regex).unwrap_or_default() as u64;
     let regex_priority = if regex { rule.regex_priority } else { 0 };
     if weight > 3 {
         let regex_priority = u64::from(u32::try_from(regex_priority.max(0)).unwrap_or(u32::MAX));
@@ -153,7 +166,11 @@ fn priority(rule: &Rule, paths: &[&str]) -> u64 {
 }
 
 /// A shift in 32 bits, its sign carried into 64.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "that is what it imitates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "that is what it imitates"
+)]
 fn shifted(value: i64, by: u32) -> u64 {
     i64::from((value as i32).wrapping_shl(by)) as u64
 }
@@ -179,7 +196,8 @@ fn stream_priority(rule: &Rule) -> u64 {
 }
 
 fn expression(rule: &Rule, paths: &[&str]) -> Result<Option<Expression>, RuleError> {
-    let methods = rule.methods.iter().map(|method| test("http.method", BinaryOperator::Equals, text(method)));
+    let methods =
+        rule.methods.iter().map(|method| test("http.method", BinaryOperator::Equals, text(method)));
     let mut parts = vec![
         snis(rule),
         endpoints("src", &rule.sources, rule.id)?,
@@ -187,10 +205,14 @@ fn expression(rule: &Rule, paths: &[&str]) -> Result<Option<Expression>, RuleErr
         any_of(methods),
         any_of(rule.hosts.iter().map(|name| host(name))),
     ];
-    let paths = paths.iter().map(|pattern| path(pattern, rule.id)).collect::<Result<Vec<_>, _>>()?;
+    let paths =
+        paths.iter().map(|pattern| path(pattern, rule.id)).collect::<Result<Vec<_>, _>>()?;
     parts.push(any_of(paths));
     for (name, values) in &rule.headers {
-        let tests = values.iter().map(|value| header(name, value, rule.id)).collect::<Result<Vec<_>, _>>()?;
+        let tests = values
+            .iter()
+            .map(|value| header(name, value, rule.id))
+            .collect::<Result<Vec<_>, _>>()?;
         parts.push(any_of(tests));
     }
     Ok(and(parts))
@@ -245,9 +267,11 @@ pub fn split_port(host: &str) -> (&str, Option<u16>) {
 
 fn path(pattern: &str, id: Uuid) -> Result<Expression, RuleError> {
     match pattern.strip_prefix('~') {
-        Some(regex) => {
-            Ok(test("http.path", BinaryOperator::Regex, Value::Regex(compile(&format!("^{regex}"), id)?)))
-        }
+        Some(regex) => Ok(test(
+            "http.path",
+            BinaryOperator::Regex,
+            Value::Regex(compile(&format!("^{regex}"), id)?),
+        )),
         None => Ok(test("http.path", BinaryOperator::Prefix, text(pattern))),
     }
 }
@@ -268,7 +292,11 @@ fn header(name: &str, value: &str, id: Uuid) -> Result<Expression, RuleError> {
     Ok(Expression::Predicate(Predicate { lhs: Lhs { var_name: field, transformations }, rhs, op }))
 }
 
-fn endpoints(side: &str, endpoints: &[Endpoint], id: Uuid) -> Result<Option<Expression>, RuleError> {
+fn endpoints(
+    side: &str,
+    endpoints: &[Endpoint],
+    id: Uuid,
+) -> Result<Option<Expression>, RuleError> {
     let mut tests = Vec::new();
     for endpoint in endpoints {
         let ip = match &endpoint.ip {

@@ -149,7 +149,9 @@ impl Engine {
         }
         let path = match found.matches.remove("http.path") {
             Some(Value::String(path)) => Some(path),
-            Some(Value::IpCidr(_) | Value::IpAddr(_) | Value::Int(_) | Value::Regex(_)) | None => None,
+            Some(Value::IpCidr(_) | Value::IpAddr(_) | Value::Int(_) | Value::Regex(_)) | None => {
+                None
+            }
         };
         Some(Match { route: matcher.route, path, captures: found.captures.into_iter().collect() })
     }
@@ -159,7 +161,9 @@ impl Engine {
         let mut context = Context::new(&self.schema);
         for field in &self.fields {
             match field {
-                Field::Protocol => context.add_value("net.protocol", string(lookup.protocol.name())),
+                Field::Protocol => {
+                    context.add_value("net.protocol", string(lookup.protocol.name()))
+                }
                 Field::Sni => {
                     if let Some(sni) = lookup.sni {
                         context.add_value("tls.sni", string(sni));

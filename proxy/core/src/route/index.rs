@@ -33,7 +33,10 @@ impl Need {
                 }
                 LogicalExpression::Or(left, right) => {
                     let (left, right) = (Self::of(left), Self::of(right));
-                    Self { hosts: both(left.hosts, right.hosts), paths: both(left.paths, right.paths) }
+                    Self {
+                        hosts: both(left.hosts, right.hosts),
+                        paths: both(left.paths, right.paths),
+                    }
                 }
                 LogicalExpression::Not(_) => Self::default(),
             },

@@ -117,7 +117,8 @@ impl Address {
     }
 
     fn takes(&self, (ip, port): (IpAddr, u16)) -> bool {
-        self.net.is_none_or(|net| net.contains(&ip)) && self.port.is_none_or(|wanted| wanted == port)
+        self.net.is_none_or(|net| net.contains(&ip))
+            && self.port.is_none_or(|wanted| wanted == port)
     }
 }
 
@@ -186,7 +187,8 @@ impl Traditional {
         self.prefixes.dedup();
         self.wildcard_hosts.sort_by_key(|host| std::cmp::Reverse(host.text.len()));
         self.categories = categories.into_values().collect();
-        self.categories.sort_by_key(|category| std::cmp::Reverse((category.bits.count_ones(), category.bits)));
+        self.categories
+            .sort_by_key(|category| std::cmp::Reverse((category.bits.count_ones(), category.bits)));
     }
 
     /// The route that takes a request.
@@ -195,7 +197,10 @@ impl Traditional {
         let hits = self.hits(lookup);
         self.categories.iter().find_map(|category| {
             let strong = category.reduce(&hits, lookup).unwrap_or_default();
-            strong.iter().chain(&category.all).find_map(|place| self.routes[*place].takes(lookup, &hits))
+            strong
+                .iter()
+                .chain(&category.all)
+                .find_map(|place| self.routes[*place].takes(lookup, &hits))
         })
     }
 
@@ -206,14 +211,19 @@ impl Traditional {
             .chain([lookup.host.to_owned()])
             .find(|host| self.plain_hosts.contains_key(host))
             .or_else(|| {
-                self.wildcard_hosts.iter().find(|host| host.takes(lookup)).map(|host| host.text.clone())
+                self.wildcard_hosts
+                    .iter()
+                    .find(|host| host.takes(lookup))
+                    .map(|host| host.text.clone())
             });
         let path = self
             .regex_paths
             .iter()
             .find(|path| path.regex.as_ref().is_some_and(|regex| regex.is_match(lookup.path)))
             .map(|path| path.text.clone())
-            .or_else(|| self.prefixes.iter().find(|prefix| lookup.path.starts_with(*prefix)).cloned());
+            .or_else(|| {
+                self.prefixes.iter().find(|prefix| lookup.path.starts_with(*prefix)).cloned()
+            });
         Hits { host, path }
     }
 }
@@ -252,7 +262,8 @@ impl Route {
             (rule.sources.is_empty(), SOURCE),
             (rule.destinations.is_empty(), DESTINATION),
         ];
-        let category = category.into_iter().filter(|(empty, _)| !empty).fold(0, |all, (_, bit)| all | bit);
+        let category =
+            category.into_iter().filter(|(empty, _)| !empty).fold(0, |all, (_, bit)| all | bit);
         let order = Order::new(place, rule, &hosts, &paths);
         Ok(Self {
             place,
@@ -261,7 +272,11 @@ impl Route {
             headers,
             paths,
             methods: rule.methods.clone(),
-            snis: rule.snis.iter().map(|sni| sni.strip_suffix('.').unwrap_or(sni).to_owned()).collect(),
+            snis: rule
+                .snis
+                .iter()
+                .map(|sni| sni.strip_suffix('.').unwrap_or(sni).to_owned())
+                .collect(),
             sources: rule.sources.iter().map(Address::new).collect(),
             destinations: rule.destinations.iter().map(Address::new).collect(),
             order,
@@ -270,7 +285,8 @@ impl Route {
 
     fn takes(&self, lookup: &Lookup<'_>, hits: &Hits) -> Option<Match> {
         let fields = (self.hosts.is_empty() || self.hosts.iter().any(|host| host.takes(lookup)))
-            && (self.methods.is_empty() || self.methods.iter().any(|method| method == lookup.method))
+            && (self.methods.is_empty()
+                || self.methods.iter().any(|method| method == lookup.method))
             && self.headers.iter().all(|(name, tests)| has_header(lookup, name, tests))
             && self.takes_sni(lookup)
             && (self.sources.is_empty() || self.sources.iter().any(|one| one.takes(lookup.source)))
@@ -283,7 +299,8 @@ impl Route {
             return Some(Match { route: self.place, path: None, captures: Vec::new() });
         }
         let strong = self.paths.iter().filter(|path| Some(&path.text) == hits.path.as_ref());
-        let (path, captures) = strong.chain(&self.paths).find_map(|path| path.takes(lookup.path))?;
+        let (path, captures) =
+            strong.chain(&self.paths).find_map(|path| path.takes(lookup.path))?;
         Some(Match { route: self.place, path: Some(path), captures })
     }
 
@@ -367,7 +384,10 @@ fn header_tests(values: &[String], id: Uuid) -> Result<Vec<HeaderTest>, RuleErro
 fn has_header(lookup: &Lookup<'_>, name: &str, tests: &[HeaderTest]) -> bool {
     let same = |other: &str| {
         other.len() == name.len()
-            && other.bytes().zip(name.bytes()).all(|(a, b)| a == b || (a == b'-' && b == b'_') || (a == b'_' && b == b'-'))
+            && other
+                .bytes()
+                .zip(name.bytes())
+                .all(|(a, b)| a == b || (a == b'-' && b == b'_') || (a == b'_' && b == b'-'))
     };
     lookup.headers.iter().take(100).filter(|(other, _)| same(other.as_str())).any(|(_, value)| {
         let value = String::from_utf8_lossy(value.as_bytes()).to_lowercase();
