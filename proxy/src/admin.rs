@@ -1,87 +1,69 @@
 //! The Admin API's first steps: `POST /config` and `GET /status`, and the configuration at start.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use proxy_core::plugin::Entities;
+use kong::declarative::{Context, Declared, Lenient, Rejection, decode};
+use proxy_core::compile::CompileError;
+use proxy_core::route::Flavor;
 use runtime::{Shutdown, Tasks};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::app::Gateway;
 use crate::listen::bind;
 
-/// Entities by kind.
-struct Flat(BTreeMap<String, Vec<Value>>);
+/// What is wrong with a configuration.
+enum Problem {
+    /// It is not one.
+    Rejected(Rejection),
+    /// This gateway cannot run it.
+    Uncompiled(CompileError),
+}
 
-impl Entities for Flat {
+/// Decodes, compiles and puts a configuration to work.
+async fn apply(gateway: &Arc<Gateway>, text: &[u8]) -> Result<(), Problem> {
+    let flavor = match gateway.settings.flavor {
+        Flavor::Traditional => kong::schema::Flavor::Traditional,
+        Flavor::TraditionalCompatible => kong::schema::Flavor::TraditionalCompatible,
+        Flavor::Expressions => kong::schema::Flavor::Expressions,
+    };
+    let context = Context {
+        now: crate::http::now().as_secs_f64(),
+        seed: uuid::Uuid::new_v4().as_u128(),
+        flavor,
+        judge: &Lenient,
+    };
+    let declared = decode(text, &context).map_err(Problem::Rejected)?;
+    let hash = declared.hash().to_string();
+    gateway.state.apply(Arc::new(Entities(declared)), &hash).await.map_err(Problem::Uncompiled)?;
+    if let Err(error) = gateway.disk.save(text) {
+        tracing::warn!(%error, "configuration is not kept on disk");
+    }
+    Ok(())
+}
+
+/// Decoded entities, as the compiler reads them.
+struct Entities(Declared);
+
+impl proxy_core::plugin::Entities for Entities {
     fn of<'a>(&'a self, kind: &str) -> Box<dyn Iterator<Item = &'a Value> + 'a> {
-        Box::new(self.0.get(kind).into_iter().flatten())
+        Box::new(self.0.of(kind))
     }
 }
 
-const NESTED: &[(&str, &str, &str)] = &[
-    ("services", "routes", "service"),
-    ("services", "plugins", "service"),
-    ("routes", "plugins", "route"),
-    ("consumers", "plugins", "consumer"),
-    ("upstreams", "targets", "upstream"),
-    ("certificates", "snis", "certificate"),
-];
-
-fn flatten(kind: &str, mut entity: Map<String, Value>, all: &mut BTreeMap<String, Vec<Value>>) {
-    let id = entity.entry("id").or_insert_with(|| uuid::Uuid::new_v4().to_string().into()).clone();
-    for (parent, field, key) in NESTED {
-        if *parent == kind
-            && let Some(Value::Array(children)) = entity.remove(*field)
-        {
-            for child in children {
-                if let Value::Object(mut child) = child {
-                    child.insert((*key).to_owned(), json!({ "id": id }));
-                    flatten(field, child, all);
-                }
-            }
-        }
-    }
-    if let Some(url) = entity.remove("url").and_then(|url| url.as_str().map(str::to_owned))
-        && let Ok(url) = url.parse::<http::Uri>()
-    {
-        entity.insert("protocol".into(), url.scheme_str().unwrap_or("http").into());
-        entity.insert("host".into(), url.host().unwrap_or_default().into());
-        let default = if url.scheme_str() == Some("https") { 443 } else { 80 };
-        entity.insert("port".into(), url.port_u16().unwrap_or(default).into());
-        if url.path() != "/" {
-            entity.insert("path".into(), url.path().into());
-        }
-    }
-    all.entry(kind.to_owned()).or_default().push(Value::Object(entity));
-}
-
-fn decode(text: &[u8]) -> Option<Flat> {
-    let Value::Object(document) = serde_json::from_slice(text).ok()? else { return None };
-    let mut all = BTreeMap::new();
-    for (kind, list) in document {
-        if let Value::Array(list) = list {
-            for entity in list {
-                if let Value::Object(entity) = entity {
-                    flatten(&kind, entity, &mut all);
-                }
-            }
-        }
-    }
-    Some(Flat(all))
-}
-
-/// Compiles a configuration and says what is wrong with it.
+/// Says what is wrong with a configuration, if anything.
 pub async fn try_text(gateway: &Arc<Gateway>, text: &[u8]) -> Option<String> {
-    let Some(flat) = decode(text) else { return Some("not a configuration".to_owned()) };
-    gateway.state.apply(Arc::new(flat), "00").await.err().map(|error| error.to_string())
+    match apply(gateway, text).await {
+        Ok(()) => None,
+        Err(Problem::Rejected(rejection)) => Some(rejection.to_json(true).to_string()),
+        Err(Problem::Uncompiled(error)) => Some(error.to_string()),
+    }
 }
 
 /// Loads the declared configuration, or the one that was kept.
@@ -117,10 +99,17 @@ pub fn start(gateway: &Arc<Gateway>, tasks: &mut Tasks, shutdown: &Shutdown) -> 
 }
 
 async fn config(State(gateway): State<Arc<Gateway>>, body: Bytes) -> Response {
-    match try_text(&gateway, &body).await {
-        None => (StatusCode::CREATED, axum::Json(json!({}))).into_response(),
-        Some(problem) => {
-            (StatusCode::BAD_REQUEST, axum::Json(json!({ "message": problem }))).into_response()
+    let answer = |status: StatusCode, body: &Value| {
+        (status, [("content-type", "application/json; charset=utf-8")], body.to_string())
+            .into_response()
+    };
+    match apply(&gateway, &body).await {
+        Ok(()) => answer(StatusCode::CREATED, &json!({})),
+        Err(Problem::Rejected(rejection)) => {
+            answer(StatusCode::BAD_REQUEST, &rejection.to_json(true))
+        }
+        Err(Problem::Uncompiled(error)) => {
+            answer(StatusCode::BAD_REQUEST, &json!({ "message": error.to_string() }))
         }
     }
 }

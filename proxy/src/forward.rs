@@ -24,7 +24,7 @@ use crate::http::{Client1, Way, now, upstream_headers};
 use crate::http1::io::BodyFault;
 
 use choose::Chooser;
-pub use choose::Chosen;
+use choose::Chosen;
 
 /// The largest body that is kept to be sent again.
 const REPLAY: usize = 1024 * 1024;

@@ -122,15 +122,16 @@ pub async fn serve(
     if let Some(answer) = refuse_protocol(gateway, &routed.route, &exchange) {
         return respond(gateway, &plan, &mut exchange, answer, &mut client.out).await;
     }
-    let Some(service) = routed.route.service.clone() else {
-        let message = "no Service found with those values";
-        let answer = Answer::error(&exchange, StatusCode::SERVICE_UNAVAILABLE, message);
-        return respond(gateway, &plan, &mut exchange, answer, &mut client.out).await;
-    };
-    place(&routed, &service.path, &mut exchange);
+    let base = routed.route.service.as_ref().map_or("/", |service| &service.path);
+    place(&routed, base, &mut exchange);
     if let Flow::Respond(answer) = plan.access(&mut exchange).await {
         exchange.response.source = proxy_core::exchange::Source::Exit;
         return respond(gateway, &plan, &mut exchange, *answer, &mut client.out).await;
+    }
+    if routed.route.service.is_none() {
+        let message = "no Service found with those values";
+        let answer = Answer::error(&exchange, StatusCode::SERVICE_UNAVAILABLE, message);
+        return respond(gateway, &plan, &mut exchange, answer, &mut client.out).await;
     }
     let way = Way { generation: &generation, route: &routed.route, prefix: routed.prefix, peer };
     crate::forward::forward(gateway, &way, &mut exchange, client).await;
@@ -200,19 +201,19 @@ fn real_ip(gateway: &Gateway, headers: &HeaderMap) -> Option<IpAddr> {
 fn host_name(headers: &HeaderMap) -> String {
     let Some(host) = headers.get(header::HOST) else { return "kong".to_owned() };
     let host = String::from_utf8_lossy(host.as_bytes());
-    let (name, _) = split_host(&host);
+    let end = if host.starts_with('[') { host.find(']').map(|at| at + 1) } else { host.find(':') };
+    let name = &host[..end.unwrap_or(host.len())];
     let name = name.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or(name);
     name.to_ascii_lowercase()
 }
 
-/// A Host header's name and what stands after the colon.
+/// A Host header's name and port; what is no number after the colon belongs to the name.
 fn split_host(host: &str) -> (&str, Option<u16>) {
-    if host.starts_with('[') {
-        let end = host.find(']').map_or(host.len(), |at| at + 1);
-        return (&host[..end], host[end..].strip_prefix(':').and_then(|port| port.parse().ok()));
-    }
-    match host.split_once(':') {
-        Some((name, port)) => (name, port.parse().ok()),
+    let end = if host.starts_with('[') { host.find(']').map(|at| at + 1) } else { host.find(':') };
+    let (name, port) = host.split_at(end.unwrap_or(host.len()));
+    match port.strip_prefix(':').map(str::parse::<i64>) {
+        Some(Ok(port)) => (name, u16::try_from(port).ok()),
+        Some(Err(_)) => (host, None),
         None => (host, None),
     }
 }

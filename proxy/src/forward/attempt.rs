@@ -1,6 +1,6 @@
 //! One attempt: a connection, the request on it, the answer's head.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
 use hyper::body::Frame;
 use proxy_core::exchange::Exchange;
@@ -21,7 +21,7 @@ use crate::upstream::{ConnectError, Key, TlsPlan};
 const WRITE: usize = 64 * 1024;
 
 /// What an attempt works with.
-pub struct Job<'a> {
+pub(super) struct Job<'a> {
     /// The gateway.
     pub gateway: &'a Gateway,
     /// The routing.
@@ -77,7 +77,7 @@ fn secure(protocol: Protocol) -> bool {
 }
 
 /// Makes the attempt.
-pub async fn run(
+pub(super) async fn run(
     job: &Job<'_>,
     exchange: &mut Exchange,
     body: &mut Outgoing,
@@ -423,6 +423,3 @@ fn http2_request(
     }
     Some(request)
 }
-
-/// Bytes of nothing, for bodies that are not there.
-pub const NOTHING: Bytes = Bytes::new();

@@ -29,7 +29,7 @@ pub struct Chosen {
 
 /// Why there is no peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Problem {
+pub(super) enum Problem {
     /// The name has no address.
     Unresolved,
     /// The upstream has no fit target.
@@ -48,7 +48,7 @@ impl Problem {
 }
 
 /// Chooses peers for the attempts of one request.
-pub struct Chooser<'a> {
+pub(super) struct Chooser<'a> {
     gateway: &'a Gateway,
     service: &'a Service,
     live: Option<Arc<Live>>,
@@ -115,11 +115,6 @@ impl<'a> Chooser<'a> {
             let fit = peer.vitals.health.is_fit();
             tracing::info!(upstream = %live.upstream.name, target = %peer.target, fit, "target health changed");
         }
-    }
-
-    /// The upstream, when the service's host names one.
-    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
-        self.live.as_ref().map(|live| &live.upstream)
     }
 }
 

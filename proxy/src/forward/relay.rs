@@ -17,7 +17,7 @@ use crate::http1::io::Length;
 use crate::http1::response::Head;
 
 /// An upstream's HTTP/1 answer, its head read.
-pub struct Upstream<'a, R> {
+pub(super) struct Upstream<'a, R> {
     /// The head.
     pub head: Head,
     /// Where the body comes from.
@@ -27,7 +27,7 @@ pub struct Upstream<'a, R> {
 }
 
 /// Relays an answer; whether it came whole.
-pub async fn whole<R: AsyncRead + Unpin>(
+pub(super) async fn whole<R: AsyncRead + Unpin>(
     job: &Job<'_>,
     exchange: &mut Exchange,
     upstream: Upstream<'_, R>,
@@ -149,7 +149,7 @@ async fn end(exchange: &mut Exchange, out: &mut Out<'_>, trailers: Option<Header
 }
 
 /// Relays an HTTP/2 answer with its trailers.
-pub async fn http2_answer(
+pub(super) async fn http2_answer(
     job: &Job<'_>,
     exchange: &mut Exchange,
     response: Response<Incoming>,
@@ -188,7 +188,7 @@ pub async fn http2_answer(
 }
 
 /// Relays the answer that switches protocols, then bytes both ways until one side ends.
-pub async fn tunnel<R, W>(
+pub(super) async fn tunnel<R, W>(
     job: &Job<'_>,
     exchange: &mut Exchange,
     head: Head,

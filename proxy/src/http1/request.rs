@@ -371,9 +371,6 @@ impl Fields {
 
 /// Whether nginx takes the value of a Host header.
 fn is_host(host: &[u8]) -> bool {
-    if host.is_empty() {
-        return true;
-    }
     let literal = host.first() == Some(&b'[');
     let end = if literal {
         host.iter().position(|byte| *byte == b']').map_or(host.len(), |at| at + 1)

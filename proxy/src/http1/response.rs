@@ -71,7 +71,7 @@ fn status_line(line: &[u8]) -> Option<(u8, StatusCode, Bytes)> {
         return None;
     }
     let rest = rest.strip_prefix(b" ")?;
-    let rest = super::trim(rest);
+    let rest = trim(rest);
     let (code, reason) = rest.split_at_checked(3)?;
     if !code.iter().all(u8::is_ascii_digit) || !matches!(reason.first(), None | Some(b' ')) {
         return None;
