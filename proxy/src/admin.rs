@@ -26,8 +26,7 @@ enum Problem {
     Uncompiled(CompileError),
 }
 
-/// Decodes, compiles and puts a configuration to work.
-async fn apply(gateway: &Arc<Gateway>, text: &[u8]) -> Result<(), Problem> {
+fn decoded(gateway: &Gateway, text: &[u8]) -> Result<Declared, Rejection> {
     let flavor = match gateway.settings.flavor {
         Flavor::Traditional => kong::schema::Flavor::Traditional,
         Flavor::TraditionalCompatible => kong::schema::Flavor::TraditionalCompatible,
@@ -39,9 +38,15 @@ async fn apply(gateway: &Arc<Gateway>, text: &[u8]) -> Result<(), Problem> {
         flavor,
         judge: &Lenient,
     };
-    let declared = decode(text, &context).map_err(Problem::Rejected)?;
+    decode(text, &context)
+}
+
+/// Decodes, compiles and puts a configuration to work.
+async fn apply(gateway: &Arc<Gateway>, text: &[u8]) -> Result<(), Problem> {
+    let declared = decoded(gateway, text).map_err(Problem::Rejected)?;
     let hash = declared.hash().to_string();
-    gateway.state.apply(Arc::new(Entities(declared)), &hash).await.map_err(Problem::Uncompiled)?;
+    let applied = gateway.state.apply(Arc::new(Entities(declared)), &hash).await;
+    applied.map_err(Problem::Uncompiled)?;
     if let Err(error) = gateway.disk.save(text) {
         tracing::warn!(%error, "configuration is not kept on disk");
     }
