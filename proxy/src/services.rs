@@ -61,6 +61,10 @@ impl Services for World {
         Box::pin(async move { Err(ServiceError::Unreachable(host)) })
     }
 
+    fn redis_detached(&self, server: &Redis, _commands: Vec<Vec<Bytes>>) {
+        tracing::debug!(host = %server.host, "commands are lost: no Redis client yet");
+    }
+
     fn ldap_bind<'a>(
         &'a self,
         _server: &'a Ldap,
