@@ -34,6 +34,8 @@ pub struct Options {
     pub kong_version: Version,
     /// Who says whether Gateways and listeners are programmed.
     pub gateway_status: GatewayStatusSource,
+    /// Seconds since 1970, for judging what has expired; without it nothing has.
+    pub now: Option<i64>,
 }
 
 /// Who says whether Gateways and listeners are programmed.
@@ -59,6 +61,7 @@ impl Default for Options {
             cluster_domain: String::new(),
             kong_version: Version { major: 3, minor: 9, patch: 1 },
             gateway_status: GatewayStatusSource::default(),
+            now: None,
         }
     }
 }

@@ -91,8 +91,6 @@ pub(crate) struct RouteRule<'a> {
     pub(crate) plugins: Vec<Plugin>,
     /// Names of KongPlugins that the source attaches, beside the annotation's (ExtensionRef).
     pub(crate) extensions: Vec<&'a str>,
-    /// Methods, hosts and the like of annotations for the expression are already in it.
-    pub(crate) settled: bool,
 }
 
 /// What a backend is.

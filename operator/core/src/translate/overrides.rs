@@ -1,0 +1,240 @@
+//! The annotations of routes: read from the object behind a route, applied to the route.
+//!
+//! With expressions, what narrows a match (hosts, methods, headers, SNIs) stands in the expression of
+//! an Ingress already; only what acts on a matched request is applied here. A value that cannot be
+//! read is left out, and its owner is warned.
+
+use std::collections::BTreeMap;
+
+use kong::model::Route;
+
+use super::Context;
+use super::rules::Origin;
+use crate::annotations::{boolean, list};
+use crate::object::{Kind, Object};
+use crate::outcome::Reason;
+
+/// The statuses with which plain HTTP may be sent to HTTPS.
+const REDIRECTS: [u16; 5] = [301, 302, 307, 308, 426];
+/// The protocols of routes.
+const PROTOCOLS: [&str; 10] =
+    ["http", "https", "grpc", "grpcs", "tcp", "tls", "tls_passthrough", "udp", "ws", "wss"];
+/// The default mark of regular expressions in paths of Ingresses.
+const REGEX_PREFIX: &str = "/~";
+
+/// What marks a path of `object` as a regular expression.
+pub(super) fn regex_prefix<K: Object>(object: &K) -> &str {
+    object.annotation("konghq.com/regex-prefix").unwrap_or(REGEX_PREFIX)
+}
+
+/// Further hosts; what is no host is left out.
+pub(super) fn host_aliases<'a>(origin: Origin<'a>) -> Vec<&'a str> {
+    let value = origin.annotation("konghq.com/host-aliases").unwrap_or_default();
+    list(value).filter(|host| is_host(host)).collect()
+}
+
+/// Header conditions: names and the values of which one must be there.
+pub(super) fn headers<'a>(origin: Origin<'a>) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let mut headers = BTreeMap::new();
+    let separator = origin.annotation("konghq.com/headers-separator").filter(|text| !text.is_empty());
+    for (key, value) in origin.meta.annotations.iter().flatten() {
+        let Some(name) = key.strip_prefix("konghq.com/headers.").filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        let values = value.split(separator.unwrap_or(",")).map(str::trim);
+        let values: Vec<&str> = values.filter(|value| !value.is_empty()).collect();
+        if !values.is_empty() {
+            headers.insert(name, values);
+        }
+    }
+    headers
+}
+
+/// Methods in upper case; what is no method is left out.
+pub(super) fn methods(ctx: &mut Context<'_>, origin: Origin<'_>) -> Vec<String> {
+    items(ctx, origin, "konghq.com/methods", |method| {
+        let method = method.to_uppercase();
+        method.bytes().all(|byte| byte.is_ascii_uppercase()).then_some(method)
+    })
+}
+
+/// TLS server names; what is none is left out.
+pub(super) fn snis(ctx: &mut Context<'_>, origin: Origin<'_>) -> Vec<String> {
+    items(ctx, origin, "konghq.com/snis", |sni| is_sni(sni).then(|| sni.to_owned()))
+}
+
+fn items(
+    ctx: &mut Context<'_>,
+    origin: Origin<'_>,
+    key: &str,
+    read: impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for item in list(origin.annotation(key).unwrap_or_default()) {
+        match read(item) {
+            Some(item) => found.push(item),
+            None => warn(ctx, origin, key, item),
+        }
+    }
+    found
+}
+
+fn warn(ctx: &mut Context<'_>, origin: Origin<'_>, key: &str, value: &str) {
+    let allowed = match key.rsplit('/').next().unwrap_or_default() {
+        "methods" => "letters only, such as GET",
+        "snis" | "host-aliases" => "a host name, with a wildcard as its first label at most",
+        "https-redirect-status-code" => "301, 302, 307, 308 or 426",
+        "protocols" => "http, https, grpc, grpcs, tcp, tls, tls_passthrough, udp, ws or wss",
+        "path-handling" => "v0 or v1",
+        "regex-priority" => "an integer",
+        "strip-path" | "preserve-host" | "request-buffering" | "response-buffering" => {
+            "true or false"
+        }
+        _ => "another value",
+    };
+    let message = format!("annotation {key}: {value:?} is not understood and has no effect; allowed: {allowed}");
+    ctx.outcomes.warn(origin.reference(), Reason::Invalid, message);
+}
+
+fn is_host(host: &str) -> bool {
+    let bare = host.strip_prefix("*.").or_else(|| host.strip_suffix(".*")).unwrap_or(host);
+    is_sni(bare)
+}
+
+fn is_sni(name: &str) -> bool {
+    let bare = name.strip_prefix("*.").unwrap_or(name);
+    !bare.is_empty()
+        && bare.split('.').all(|label| {
+            !label.is_empty()
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        })
+}
+
+/// Applies the annotations of `origin` to its route.
+pub(super) fn apply(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
+    route.https_redirect_status_code.get_or_insert(426);
+    if !origin.meta.annotations.as_ref().is_some_and(|all| !all.is_empty()) {
+        if !ctx.options.expressions() {
+            route.path_handling.get_or_insert_with(|| "v0".into());
+        }
+        return;
+    }
+    protocols(ctx, route, origin);
+    redirect(ctx, route, origin);
+    let lower = |value: &str| boolean(&value.to_lowercase()).filter(|_| value.len() > 1);
+    flag(ctx, origin, "konghq.com/strip-path", lower, &mut route.strip_path);
+    flag(ctx, origin, "konghq.com/preserve-host", lower, &mut route.preserve_host);
+    flag(ctx, origin, "konghq.com/request-buffering", boolean, &mut route.request_buffering);
+    flag(ctx, origin, "konghq.com/response-buffering", boolean, &mut route.response_buffering);
+    if !ctx.options.expressions() {
+        traditional(ctx, route, origin);
+    }
+}
+
+fn flag(
+    ctx: &mut Context<'_>,
+    origin: Origin<'_>,
+    key: &str,
+    read: impl Fn(&str) -> Option<bool>,
+    field: &mut Option<bool>,
+) {
+    let Some(value) = origin.annotation(key) else { return };
+    match read(value) {
+        Some(value) => *field = Some(value),
+        None => warn(ctx, origin, key, value),
+    }
+}
+
+fn protocols(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
+    const KEY: &str = "konghq.com/protocols";
+    if let Some(value) = origin.annotation(KEY) {
+        let mut named: Vec<String> = list(value).map(str::to_owned).collect();
+        let invalid: Vec<String> =
+            named.iter().filter(|name| !PROTOCOLS.contains(&name.as_str())).cloned().collect();
+        for name in &invalid {
+            warn(ctx, origin, KEY, name);
+        }
+        if !named.is_empty() && (invalid.is_empty() || origin.kind == Kind::Ingress) {
+            if !invalid.is_empty() {
+                named.sort_unstable();
+            }
+            route.protocols = Some(named);
+        }
+    }
+    if origin.annotation("ingress.kubernetes.io/force-ssl-redirect") == Some("true") {
+        route.protocols = Some(vec!["https".into()]);
+        route.https_redirect_status_code = Some(302);
+    }
+}
+
+fn redirect(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
+    const KEY: &str = "konghq.com/https-redirect-status-code";
+    let Some(value) = origin.annotation(KEY) else { return };
+    match value.parse().ok().filter(|code| REDIRECTS.contains(code)) {
+        Some(code) => route.https_redirect_status_code = Some(code),
+        None => warn(ctx, origin, KEY, value),
+    }
+}
+
+/// What a route of lists takes, an expression does not.
+fn traditional(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
+    const HANDLING: &str = "konghq.com/path-handling";
+    const PRIORITY: &str = "konghq.com/regex-priority";
+    if let Some(value) = origin.annotation(PRIORITY) {
+        match value.parse() {
+            Ok(priority) => route.regex_priority = Some(priority),
+            Err(_) => warn(ctx, origin, PRIORITY, value),
+        }
+    }
+    if let Some(value) = origin.annotation(HANDLING) {
+        if !matches!(value, "v0" | "v1") {
+            warn(ctx, origin, HANDLING, value);
+        }
+        let loose = value.as_bytes().windows(2).any(|two| two[0] == b'v' && two[1].is_ascii_digit());
+        if loose {
+            route.path_handling = Some(value.to_owned());
+        }
+    }
+    route.path_handling.get_or_insert_with(|| "v0".into());
+    whole(origin, "konghq.com/methods", methods(ctx, origin), &mut route.methods);
+    whole(origin, "konghq.com/snis", snis(ctx, origin), &mut route.snis);
+    let headers = headers(origin);
+    if !headers.is_empty() {
+        let owned = |values: Vec<&str>| values.into_iter().map(str::to_owned).collect();
+        let all = headers.into_iter().map(|(name, values)| (name.to_owned(), owned(values)));
+        route.headers = Some(all.collect());
+    }
+    aliases(ctx, route, origin);
+    let grpc = |name: &String| name == "grpc" || name == "grpcs";
+    let named = route.protocols.as_deref().unwrap_or_default();
+    if named.iter().any(grpc) {
+        route.strip_path = None;
+        if !named.iter().all(grpc) {
+            route.protocols = Some(vec!["http".into(), "https".into()]);
+        }
+    }
+}
+
+/// One bad item spoils a list, as it does for Kong Ingress Controller.
+fn whole(origin: Origin<'_>, key: &str, found: Vec<String>, field: &mut Option<Vec<String>>) {
+    let asked = list(origin.annotation(key).unwrap_or_default()).count();
+    if asked > 0 && found.len() == asked {
+        *field = Some(found);
+    }
+}
+
+fn aliases(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
+    const KEY: &str = "konghq.com/host-aliases";
+    let Some(value) = origin.annotation(KEY) else { return };
+    if let Some(bad) = list(value).find(|host| !is_host(host)) {
+        return warn(ctx, origin, KEY, bad);
+    }
+    for host in list(value) {
+        let hosts = route.hosts.get_or_insert_default();
+        if !hosts.iter().any(|known| known == host) {
+            hosts.push(host.to_owned());
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! KongPlugin and KongClusterPlugin: who refers to which plugin, and what comes of it.
+//!
+//! A plugin that is named by several things is emitted once for each combination: a consumer with
+//! each service and each route, or a consumer group with them, or each service and route alone.
+
+mod config;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kong::model::{Plugin, Reference};
+use operator_api::kong::{KongClusterPlugin, KongPlugin, plugin::Ordering};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::Context;
+use super::consumers::Consumers;
+use super::rules::Origin;
+use super::services::Assembled;
+use crate::annotations;
+use crate::names;
+use crate::object::{Kind, Object as _, ObjectRef};
+use crate::options::Gate;
+use crate::outcome::Reason;
+use crate::snapshot::GrantFrom;
+
+/// The annotation that names plugins.
+const PLUGINS: &str = "konghq.com/plugins";
+
+/// Where a plugin is looked for: a namespace and a name.
+type Key<'a> = (&'a str, &'a str);
+
+/// Something that a plugin is attached to: its key in Kong, and the object that says so.
+#[derive(Clone, Debug)]
+struct Attached<'a> {
+    key: String,
+    origin: Origin<'a>,
+}
+
+/// Everything that one plugin is attached to.
+#[derive(Debug, Default)]
+struct Relations<'a> {
+    services: Vec<Attached<'a>>,
+    routes: Vec<Attached<'a>>,
+    consumers: Vec<Attached<'a>>,
+    groups: Vec<Attached<'a>>,
+}
+
+/// One use of a plugin.
+#[derive(Clone, Copy, Debug, Default)]
+struct Use<'r, 'a> {
+    service: Option<&'r Attached<'a>>,
+    route: Option<&'r Attached<'a>>,
+    consumer: Option<&'r Attached<'a>>,
+    group: Option<&'r Attached<'a>>,
+}
+
+/// Where plugins ended up, for entities that hang on them: plugin → services and routes.
+#[derive(Debug, Default)]
+pub(super) struct Attachments<'a> {
+    relations: BTreeMap<Key<'a>, Relations<'a>>,
+}
+
+/// Which plugin's attachments are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted<'w> {
+    /// That of a namespace, by name.
+    Namespaced(&'w str, &'w str),
+    /// That of the cluster, by name, wherever it is named.
+    Cluster(&'w str),
+}
+
+impl Attachments<'_> {
+    /// The names of Kong services and of routes that the plugin is attached to.
+    pub(super) fn matching(&self, wanted: Wanted<'_>) -> Vec<(Vec<&str>, Vec<&str>)> {
+        let fits = |(namespace, name): &Key<'_>| match wanted {
+            Wanted::Namespaced(own, wanted) => (own, wanted) == (*namespace, *name),
+            Wanted::Cluster(wanted) => wanted == *name,
+        };
+        let found = self.relations.iter().filter(|(key, _)| fits(key));
+        found
+            .map(|(_, relations)| {
+                (
+                    relations.services.iter().map(|attached| attached.key.as_str()).collect(),
+                    relations.routes.iter().map(|attached| attached.key.as_str()).collect(),
+                )
+            })
+            .collect()
+    }
+}
+
+/// Emits all plugins that are attached to something, and the global ones.
+pub(super) fn plugins<'a>(
+    ctx: &mut Context<'a>,
+    services: &[Assembled<'a>],
+    consumers: &Consumers<'a>,
+) -> (Vec<Plugin>, Attachments<'a>) {
+    let relations = relations(ctx, services, consumers);
+    let mut plugins = Vec::new();
+    let mut missing: BTreeSet<(ObjectRef, String)> = BTreeSet::new();
+    for (&(namespace, name), relations) in &relations {
+        let uses = combinations(relations);
+        match find(ctx, namespace, name) {
+            Some(definition) => emit(ctx, definition, &uses, &mut plugins),
+            None => {
+                for attached in uses.iter().flat_map(|used| {
+                    [used.service, used.route, used.consumer, used.group].into_iter().flatten()
+                }) {
+                    missing.insert((attached.origin.reference(), name.to_owned()));
+                }
+            }
+        }
+    }
+    for (object, name) in missing {
+        let message =
+            format!("referenced KongPlugin or KongClusterPlugin {name:?} does not exist");
+        ctx.outcomes.fail(object, Reason::RefNotFound, message);
+    }
+    global(ctx, &mut plugins);
+    distinguish(&mut plugins);
+    (plugins, Attachments { relations })
+}
+
+fn relations<'a>(
+    ctx: &mut Context<'a>,
+    services: &[Assembled<'a>],
+    consumers: &Consumers<'a>,
+) -> BTreeMap<Key<'a>, Relations<'a>> {
+    let mut all: BTreeMap<Key<'a>, Relations<'a>> = BTreeMap::new();
+    for service in services {
+        let key = service.service.name.clone().unwrap_or_default();
+        for resolved in &service.backends {
+            for named in named(ctx, resolved.origin) {
+                let attached = Attached { key: key.clone(), origin: resolved.origin };
+                all.entry(named).or_default().services.push(attached);
+            }
+        }
+        for route in &service.routes {
+            let key = route.route.name.clone().unwrap_or_default();
+            let extensions = route.extensions.iter().map(|name| (route.origin.namespace(), *name));
+            let named: Vec<Key<'a>> = named(ctx, route.origin).into_iter().chain(extensions).collect();
+            for named in named {
+                let attached = Attached { key: key.clone(), origin: route.origin };
+                all.entry(named).or_default().routes.push(attached);
+            }
+        }
+    }
+    for (key, origin) in consumers.keys() {
+        for named in named(ctx, origin) {
+            all.entry(named).or_default().consumers.push(Attached { key: key.clone(), origin });
+        }
+    }
+    for (key, origin) in consumers.groups() {
+        for named in named(ctx, origin) {
+            all.entry(named).or_default().groups.push(Attached { key: key.clone(), origin });
+        }
+    }
+    all
+}
+
+/// The plugins that the annotation of `origin` names and that it may use.
+fn named<'a>(ctx: &mut Context<'a>, origin: Origin<'a>) -> Vec<Key<'a>> {
+    let Some(value) = origin.annotation(PLUGINS) else { return Vec::new() };
+    let mut found = Vec::new();
+    for item in annotations::list(value) {
+        let Some((namespace, name)) = item.split_once(':') else {
+            found.push((origin.namespace(), item));
+            continue;
+        };
+        let from = GrantFrom { kind: origin.kind, namespace: origin.namespace() };
+        if !name.contains(':') && ctx.snapshot.granted(from, Kind::KongPlugin, namespace, name) {
+            found.push((namespace, name));
+        } else {
+            let message = format!(
+                "no grant found to referenced {item:?} plugin in the requested remote KongPlugin bind"
+            );
+            ctx.outcomes.fail(origin.reference(), Reason::RefNotPermitted, message);
+        }
+    }
+    found
+}
+
+fn combinations<'r, 'a>(relations: &'r Relations<'a>) -> Vec<Use<'r, 'a>> {
+    let Relations { services, routes, consumers, groups } = relations;
+    let who: Vec<Use<'r, 'a>> = if !consumers.is_empty() {
+        consumers.iter().map(|consumer| Use { consumer: Some(consumer), ..Use::default() }).collect()
+    } else if !groups.is_empty() {
+        groups.iter().map(|group| Use { group: Some(group), ..Use::default() }).collect()
+    } else {
+        vec![Use::default()]
+    };
+    let mut uses = Vec::new();
+    for who in who {
+        if services.is_empty() && routes.is_empty() {
+            uses.push(who);
+        }
+        uses.extend(services.iter().map(|service| Use { service: Some(service), ..who }));
+        uses.extend(routes.iter().map(|route| Use { route: Some(route), ..who }));
+    }
+    uses
+}
+
+/// A plugin as either kind defines it.
+struct Definition<'a> {
+    origin: Origin<'a>,
+    plugin: &'a str,
+    disabled: Option<bool>,
+    protocols: Option<&'a Vec<String>>,
+    run_on: Option<&'a String>,
+    ordering: Option<&'a Ordering>,
+    instance_name: Option<&'a str>,
+    config: config::Source<'a>,
+}
+
+fn of_namespace(plugin: &KongPlugin) -> Definition<'_> {
+    Definition {
+        origin: Origin::of(plugin),
+        plugin: &plugin.plugin,
+        disabled: plugin.disabled,
+        protocols: plugin.protocols.as_ref(),
+        run_on: plugin.run_on.as_ref(),
+        ordering: plugin.ordering.as_ref(),
+        instance_name: plugin.instance_name.as_deref(),
+        config: config::Source::of_namespace(plugin),
+    }
+}
+
+fn of_cluster(plugin: &KongClusterPlugin) -> Definition<'_> {
+    Definition {
+        origin: Origin::of(plugin),
+        plugin: &plugin.plugin,
+        disabled: plugin.disabled,
+        protocols: plugin.protocols.as_ref(),
+        run_on: plugin.run_on.as_ref(),
+        ordering: plugin.ordering.as_ref(),
+        instance_name: plugin.instance_name.as_deref(),
+        config: config::Source::of_cluster(plugin),
+    }
+}
+
+/// Finds a plugin; one of the namespace goes before one of the cluster.
+fn find<'a>(ctx: &Context<'a>, namespace: &str, name: &str) -> Option<Definition<'a>> {
+    if let Some(plugin) = ctx.snapshot.kong_plugins.get(namespace, name) {
+        return Some(of_namespace(plugin));
+    }
+    let plugin = ctx.snapshot.kong_cluster_plugins.get("", name)?;
+    ctx.class.serves(&**plugin).then(|| of_cluster(plugin))
+}
+
+/// The entity that a definition makes, before it is attached to anything.
+fn entity(ctx: &mut Context<'_>, definition: &Definition<'_>) -> Option<Plugin> {
+    let reference = definition.origin.reference();
+    let config: Map<String, Value> = match definition.config.read(ctx.snapshot, &reference) {
+        Ok(config) => config,
+        Err((reason, message)) => {
+            ctx.outcomes.fail(reference, reason, message);
+            return None;
+        }
+    };
+    ctx.outcomes.configured(reference);
+    Some(Plugin {
+        name: Some(definition.plugin.to_owned()),
+        config: Some(config).filter(|config| !config.is_empty()),
+        enabled: definition.disabled.filter(|disabled| *disabled).map(|disabled| !disabled),
+        protocols: definition.protocols.filter(|all| !all.is_empty()).cloned(),
+        run_on: definition.run_on.filter(|text| !text.is_empty()).cloned(),
+        ordering: definition.ordering.and_then(|ordering| serde_json::to_value(ordering).ok()),
+        instance_name: definition.instance_name.filter(|n| !n.is_empty()).map(str::to_owned),
+        tags: Some(names::tags(definition.origin)),
+        ..Plugin::default()
+    })
+}
+
+fn emit<'a>(
+    ctx: &mut Context<'a>,
+    definition: Definition<'a>,
+    uses: &[Use<'_, 'a>],
+    plugins: &mut Vec<Plugin>,
+) {
+    let Some(entity) = entity(ctx, &definition) else { return };
+    for used in uses {
+        let Use { service, route, consumer, group } = used;
+        let reference = |attached: &Option<&Attached<'a>>| {
+            attached.map(|attached| Reference::from(attached.key.as_str()))
+        };
+        let mut plugin = Plugin {
+            service: reference(service),
+            route: reference(route),
+            consumer: reference(consumer),
+            consumer_group: reference(group),
+            ..entity.clone()
+        };
+        if let Some(given) = &entity.instance_name {
+            plugin.instance_name = Some(format!("{given}-{}", &digest(&plugin)[..9]));
+        }
+        identify(ctx, &mut plugin);
+        plugins.push(plugin);
+    }
+}
+
+fn text(reference: Option<&Reference>) -> Option<&str> {
+    reference.map(Reference::as_str)
+}
+
+/// A digest of what a plugin is attached to.
+fn digest(plugin: &Plugin) -> String {
+    let parts = [
+        ("service", text(plugin.service.as_ref())),
+        ("route", text(plugin.route.as_ref())),
+        ("consumer", text(plugin.consumer.as_ref())),
+        ("group", text(plugin.consumer_group.as_ref())),
+    ];
+    let mut key = String::new();
+    for (part, name) in parts {
+        if let Some(name) = name {
+            key.push_str(&format!("_{part}-{name}"));
+        }
+    }
+    hex::encode(Sha256::digest(key.as_bytes()))
+}
+
+/// Lengthens the digest where the short one gives two plugins one name.
+fn distinguish(plugins: &mut [Plugin]) {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for plugin in plugins {
+        let Some(name) = plugin.instance_name.clone() else { continue };
+        if !seen.insert(name.clone()) && name.len() > 9 {
+            let full = format!("{}{}", &name[..name.len() - 9], digest(plugin));
+            seen.insert(full.clone());
+            plugin.instance_name = Some(full);
+        }
+    }
+}
+
+fn identify(ctx: &Context<'_>, plugin: &mut Plugin) {
+    let Some(name) = plugin.name.as_deref().filter(|name| !name.is_empty()) else { return };
+    if !ctx.options.on(Gate::FillIds) {
+        return;
+    }
+    let parts = [
+        ("service", text(plugin.service.as_ref())),
+        ("route", text(plugin.route.as_ref())),
+        ("consumer", text(plugin.consumer.as_ref())),
+        ("consumer_group", text(plugin.consumer_group.as_ref())),
+    ];
+    let mut key = name.to_owned();
+    for (part, name) in parts {
+        if let Some(name) = name {
+            key.push_str(&format!(":{part}/{name}"));
+        }
+    }
+    plugin.id = Some(names::id(names::Named::Plugin, &key));
+}
+
+/// Emits KongClusterPlugins that apply to all traffic; of two for one plugin the oldest.
+fn global<'a>(ctx: &mut Context<'a>, plugins: &mut Vec<Plugin>) {
+    let mut taken: BTreeMap<&'a str, ObjectRef> = BTreeMap::new();
+    for plugin in ctx.snapshot.kong_cluster_plugins.oldest_first() {
+        let plugin: &'a KongClusterPlugin = plugin;
+        if plugin.label("global") != Some("true") || !ctx.class.serves(plugin) {
+            continue;
+        }
+        if let Some(winner) = taken.get(plugin.plugin.as_str()) {
+            let message =
+                format!("{winner} is older and makes the plugin {:?} global already", plugin.plugin);
+            ctx.outcomes.fail(plugin.reference(), Reason::Conflicted, message);
+            continue;
+        }
+        taken.insert(&plugin.plugin, plugin.reference());
+        if let Some(mut entity) = entity(ctx, &of_cluster(plugin)) {
+            identify(ctx, &mut entity);
+            plugins.push(entity);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Kong services and upstreams: rules meet the Services of the cluster and their annotations.
+
+use std::collections::BTreeSet;
+
+use kong::model::{Reference, Service, Upstream};
+
+use super::backends::{self, Fault, Resolved};
+use super::rules::{Backend, Origin, RouteRule, ServiceRule};
+use super::{Context, upstreams};
+use crate::annotations::{self, boolean};
+use crate::names;
+use crate::object::{Object as _, ObjectRef};
+use crate::outcome::Reason;
+
+/// A Kong service whose backends are known.
+pub(crate) struct Assembled<'a> {
+    /// The entity, without its routes.
+    pub(crate) service: Service,
+    /// The namespace of the parent.
+    pub(crate) namespace: &'a str,
+    /// What carries the annotations: Services and facades, each once.
+    pub(crate) backends: Vec<Resolved<'a>>,
+    /// The routes.
+    pub(crate) routes: Vec<RouteRule<'a>>,
+    /// The Secret of the client certificate.
+    pub(crate) client_certificate: Option<&'a k8s_openapi::api::core::v1::Secret>,
+}
+
+/// Resolves one rule. The upstream is always made; the service only if its backends agree.
+pub(super) fn assemble<'a>(
+    ctx: &mut Context<'a>,
+    rule: ServiceRule<'a>,
+    known: &mut BTreeSet<String>,
+) -> (Option<Assembled<'a>>, Option<Upstream>) {
+    let ServiceRule { mut service, namespace, backends, parent, routes, plugins } = rule;
+    let name = service.name.clone().unwrap_or_default();
+    let (found, agreed) = resolve(ctx, parent, &name, &backends);
+    let pairs: Vec<(Backend<'a>, Option<Resolved<'a>>)> =
+        backends.into_iter().zip(found.iter().map(|found| found.filter(|_| agreed))).collect();
+    let mut distinct: Vec<Resolved<'a>> = Vec::new();
+    for resolved in pairs.iter().filter_map(|(_, resolved)| *resolved) {
+        if !distinct.iter().any(|known| known.origin.reference() == resolved.origin.reference()) {
+            distinct.push(resolved);
+        }
+    }
+    distinct.sort_by_key(|resolved| (resolved.origin.namespace(), resolved.origin.name()));
+    service.tags = tags(parent, &distinct);
+    let mut client_certificate = None;
+    if agreed {
+        for resolved in &distinct {
+            ctx.outcomes.configured(resolved.origin.reference());
+        }
+        if let Some(first) = distinct.first() {
+            annotate(ctx, &mut service, first.origin);
+            client_certificate = certificate(ctx, first.origin);
+            client_certificate.map(|secret| ctx.outcomes.configured(secret.reference()));
+            authorities(ctx, &mut service, first.origin);
+        }
+    }
+    let upstream = upstream(ctx, &mut service, known, (parent, &pairs, &distinct));
+    service.plugins = plugins;
+    let assembled = Assembled { service, namespace, backends: distinct, routes, client_certificate };
+    (agreed.then_some(assembled), upstream)
+}
+
+type Pairs<'a, 'p> =
+    (Origin<'a>, &'p [(Backend<'a>, Option<Resolved<'a>>)], &'p [Resolved<'a>]);
+
+fn upstream<'a>(
+    ctx: &mut Context<'a>,
+    service: &mut Service,
+    known: &mut BTreeSet<String>,
+    (parent, pairs, distinct): Pairs<'a, '_>,
+) -> Option<Upstream> {
+    let name = service.host.clone().unwrap_or_default();
+    let mut faults = Vec::new();
+    let (targets, port) = backends::gather(ctx, parent, pairs, &mut faults);
+    if let Some(port) = port {
+        service.port = Some(port);
+    }
+    for Fault { message, objects } in faults {
+        ctx.outcomes.fail_all(objects, Reason::RefNotFound, &message);
+    }
+    if !known.insert(name.clone()) {
+        return None;
+    }
+    let mut upstream =
+        Upstream { name: Some(name), tags: service.tags.clone(), targets, ..Upstream::default() };
+    upstreams::apply(ctx, &mut upstream, distinct);
+    upstream.algorithm.get_or_insert_with(|| "round-robin".into());
+    Some(upstream)
+}
+
+/// Finds every backend, and whether their annotations agree.
+fn resolve<'a>(
+    ctx: &mut Context<'a>,
+    parent: Origin<'a>,
+    name: &str,
+    backends: &[Backend<'a>],
+) -> (Vec<Option<Resolved<'a>>>, bool) {
+    let mut found = Vec::with_capacity(backends.len());
+    for backend in backends {
+        match backends::resolve(ctx, backend) {
+            Ok(resolved) => found.push(Some(resolved)),
+            Err(error) => {
+                let message = format!("failed to resolve Kubernetes Service for backend: {error}");
+                ctx.outcomes.fail(parent.reference(), Reason::RefNotFound, message);
+                found.push(None);
+            }
+        }
+    }
+    let agreed = backends.len() < 2 || agree(ctx, name, &found);
+    (found, agreed)
+}
+
+/// Whether Services behind one Kong service say the same in their annotations; tells them if not.
+fn agree(ctx: &mut Context<'_>, name: &str, found: &[Option<Resolved<'_>>]) -> bool {
+    let origins: Vec<Origin<'_>> = found.iter().flatten().map(|resolved| resolved.origin).collect();
+    let mut keys: BTreeSet<&str> = BTreeSet::new();
+    for origin in &origins {
+        let all = origin.meta.annotations.iter().flatten().map(|(key, _)| key.as_str());
+        keys.extend(all.filter(|key| key.starts_with(annotations::PREFIX)));
+    }
+    let mut agreed = true;
+    for key in keys {
+        let values: BTreeSet<Option<&str>> =
+            origins.iter().map(|origin| origin.annotation(key)).collect();
+        if values.len() > 1 {
+            agreed = false;
+            let message = format!(
+                "Service has inconsistent {key} annotation and is used in multi-Service backend \
+                 {name}. This annotation must have the same value across all Services in the backend."
+            );
+            let objects = origins.iter().map(|origin| origin.reference());
+            ctx.outcomes.fail_all(objects, Reason::Conflicted, &message);
+        }
+    }
+    agreed
+}
+
+fn tags(parent: Origin<'_>, backends: &[Resolved<'_>]) -> Option<Vec<String>> {
+    match backends {
+        [] => Some(names::unknown_tags()),
+        [one] => Some(names::tags(one.origin)),
+        [_, _, ..] => Some(names::tags(parent)),
+    }
+}
+
+const PROTOCOLS: [&str; 9] =
+    ["http", "https", "grpc", "grpcs", "tcp", "tls", "tls_passthrough", "ws", "wss"];
+
+/// Applies the annotations of a Service to its Kong service.
+fn annotate(ctx: &mut Context<'_>, service: &mut Service, origin: Origin<'_>) {
+    if origin.meta.annotations.is_none() {
+        return drop_path(service);
+    }
+    let mut notes = Notes { origin, warnings: Vec::new() };
+    if let Some(value) = origin.annotation("konghq.com/protocol") {
+        if PROTOCOLS.contains(&value) {
+            service.protocol = Some(value.to_owned());
+        } else {
+            notes.bad("konghq.com/protocol", value, "http, https, grpc, grpcs, tcp, tls, tls_passthrough, ws or wss");
+        }
+    }
+    if let Some(value) = origin.annotation("konghq.com/path") {
+        if value.starts_with('/') {
+            service.path = Some(value.to_owned());
+        } else {
+            notes.bad("konghq.com/path", value, "a path with a leading slash");
+        }
+    }
+    const MS: &str = "milliseconds, as a whole number";
+    notes.set("konghq.com/connect-timeout", MS, &mut service.connect_timeout);
+    notes.set("konghq.com/read-timeout", MS, &mut service.read_timeout);
+    notes.set("konghq.com/write-timeout", MS, &mut service.write_timeout);
+    notes.set("konghq.com/retries", "a whole number", &mut service.retries);
+    notes.set("konghq.com/tls-verify-depth", "a whole number", &mut service.tls_verify_depth);
+    if let Some(value) = origin.annotation("konghq.com/tls-verify") {
+        match boolean(value) {
+            Some(value) => service.tls_verify = Some(value),
+            None => notes.bad("konghq.com/tls-verify", value, "true or false"),
+        }
+    }
+    for message in notes.warnings {
+        ctx.outcomes.warn(origin.reference(), Reason::Invalid, message);
+    }
+    drop_path(service);
+}
+
+/// gRPC takes no path.
+fn drop_path(service: &mut Service) {
+    if matches!(service.protocol.as_deref(), Some("grpc" | "grpcs")) {
+        service.path = None;
+    }
+}
+
+/// Gathers what could not be read.
+struct Notes<'a> {
+    origin: Origin<'a>,
+    warnings: Vec<String>,
+}
+
+impl Notes<'_> {
+    fn bad(&mut self, key: &str, value: &str, allowed: &str) {
+        self.warnings.push(format!(
+            "annotation {key}: {value:?} is not understood and has no effect; allowed: {allowed}"
+        ));
+    }
+
+    fn set<T: std::str::FromStr>(&mut self, key: &str, allowed: &str, field: &mut Option<T>) {
+        let Some(value) = self.origin.annotation(key) else { return };
+        match value.parse() {
+            Ok(value) => *field = Some(value),
+            Err(_) => self.bad(key, value, allowed),
+        }
+    }
+}
+
+/// The Secret that the annotation `client-cert` names.
+fn certificate<'a>(
+    ctx: &mut Context<'a>,
+    origin: Origin<'a>,
+) -> Option<&'a k8s_openapi::api::core::v1::Secret> {
+    let name = origin.annotation("konghq.com/client-cert").filter(|name| !name.is_empty())?;
+    let namespace = origin.namespace();
+    let secret = ctx.snapshot.secrets.get(namespace, name);
+    if secret.is_none() {
+        let message = format!("failed to fetch secret '{namespace}/{name}': Secret {namespace}/{name} not found");
+        ctx.outcomes.fail(origin.reference(), Reason::RefNotFound, message);
+    }
+    secret.map(|secret| &**secret)
+}
+
+/// Sets the authorities that the annotations name: ids in Secrets and ConfigMaps.
+fn authorities(ctx: &mut Context<'_>, service: &mut Service, origin: Origin<'_>) {
+    let named = |key: &str| origin.annotation(key).unwrap_or_default();
+    let secrets = named("konghq.com/ca-certificates-secrets");
+    let maps = named("konghq.com/ca-certificates-configmaps");
+    if annotations::list(secrets).chain(annotations::list(maps)).next().is_none() {
+        return;
+    }
+    if service.tls_verify != Some(true) {
+        let message = "CA certificates requested for service without TLS verification enabled";
+        return ctx.outcomes.fail(origin.reference(), Reason::Invalid, message);
+    }
+    let namespace = origin.namespace();
+    let mut ids = Vec::new();
+    for name in annotations::list(secrets) {
+        match ctx.snapshot.secrets.get(namespace, name) {
+            Some(secret) => {
+                let id = secret.data.as_ref().and_then(|data| data.get("id"));
+                let id = id.and_then(|id| String::from_utf8(id.0.clone()).ok());
+                authority(ctx, (origin, namespace, name), secret.reference(), id, &mut ids);
+            }
+            None => {
+                let message = format!("Failed to fetch secret for CA Certificate '{namespace}/{name}': Secret {namespace}/{name} not found");
+                ctx.outcomes.fail(origin.reference(), Reason::RefNotFound, message);
+            }
+        }
+    }
+    for name in annotations::list(maps) {
+        match ctx.snapshot.config_maps.get(namespace, name) {
+            Some(map) => {
+                let id = map.data.as_ref().and_then(|data| data.get("id")).cloned();
+                authority(ctx, (origin, namespace, name), map.reference(), id, &mut ids);
+            }
+            None => {
+                let message = format!("Failed to fetch configmap for CA Certificate '{namespace}/{name}': ConfigMap {namespace}/{name} not found");
+                ctx.outcomes.fail(origin.reference(), Reason::RefNotFound, message);
+            }
+        }
+    }
+    if !ids.is_empty() {
+        service.ca_certificates = Some(ids);
+    }
+}
+
+fn authority(
+    ctx: &mut Context<'_>,
+    (origin, namespace, name): (Origin<'_>, &str, &str),
+    source: ObjectRef,
+    id: Option<String>,
+    ids: &mut Vec<String>,
+) {
+    match id {
+        Some(id) => ids.push(id),
+        None => {
+            let message =
+                format!("Invalid CA certificate '{namespace}/{name}': missing 'id' field in data");
+            ctx.outcomes.fail_all([source, origin.reference()], Reason::Invalid, &message);
+        }
+    }
+}
+
+/// Points the service to the certificate with this id.
+pub(super) fn set_certificate(service: &mut Service, id: &str) {
+    service.client_certificate = Some(Reference::from(id));
+}
