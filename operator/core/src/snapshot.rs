@@ -15,6 +15,7 @@ use crate::gateway_api as gateway;
 use k8s_openapi::api::{
     core::v1 as core, discovery::v1 as discovery, networking::v1 as networking,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use operator_api::kong as kinds;
 
 use crate::object::{Object, ObjectRef};
@@ -172,6 +173,11 @@ macro_rules! stores {
                     return edited(&**found);
                 })*
                 None
+            }
+
+            /// Shows every object's name and metadata to `look`.
+            pub fn visit(&self, mut look: impl FnMut(ObjectRef, &ObjectMeta)) {
+                $(self.$field.iter().for_each(|object| look(object.reference(), object.meta()));)*
             }
 
             /// Names of all objects.

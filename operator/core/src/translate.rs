@@ -149,7 +149,6 @@ fn finish(ctx: &Context<'_>, assembled: Assembled<'_>) -> Service {
 /// Kong is not ready before it holds something: an empty configuration gets an upstream nobody uses.
 fn fill_empty(document: &mut Document) {
     if *document == Document::default() {
-        document.upstreams =
-            vec![Upstream { name: Some("kong".into()), ..Upstream::default() }];
+        document.upstreams = vec![Upstream { name: Some("kong".into()), ..Upstream::default() }];
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn render(
     let snapshot = if excluded.is_empty() {
         snapshot
     } else {
-        fewer = snapshot.filtered(|object| !excluded.contains(object));
+        fewer = operator_core::fallback::without(snapshot, excluded);
         &fewer
     };
     let mut rendered =

@@ -24,14 +24,17 @@ pub(crate) struct Resolved<'a> {
 }
 
 /// Finds what `backend` names.
-pub(super) fn resolve<'a>(ctx: &Context<'a>, backend: &Backend<'a>) -> Result<Resolved<'a>, String> {
+pub(super) fn resolve<'a>(
+    ctx: &Context<'a>,
+    backend: &Backend<'a>,
+) -> Result<Resolved<'a>, String> {
     let Backend { kind, namespace, name, port: _, weight: _ } = *backend;
     let find = |name: &str| {
-        ctx.snapshot
-            .services
-            .get(namespace, name)
-            .map(|service| &**service)
-            .ok_or_else(|| format!("failed to fetch Service {namespace}/{name}: Service {namespace}/{name} not found"))
+        ctx.snapshot.services.get(namespace, name).map(|service| &**service).ok_or_else(|| {
+            format!(
+                "failed to fetch Service {namespace}/{name}: Service {namespace}/{name} not found"
+            )
+        })
     };
     match kind {
         BackendKind::Service => {
@@ -39,9 +42,10 @@ pub(super) fn resolve<'a>(ctx: &Context<'a>, backend: &Backend<'a>) -> Result<Re
             Ok(Resolved { origin: Origin::of(service), service })
         }
         BackendKind::Facade => {
-            let facade = ctx.snapshot.kong_service_facades.get(namespace, name).ok_or_else(|| {
-                format!("failed to fetch KongServiceFacade {namespace}/{name}: not found")
-            })?;
+            let facade =
+                ctx.snapshot.kong_service_facades.get(namespace, name).ok_or_else(|| {
+                    format!("failed to fetch KongServiceFacade {namespace}/{name}: not found")
+                })?;
             let service = find(&facade.spec.backend_ref.name)?;
             Ok(Resolved { origin: Origin::of(&**facade), service })
         }
@@ -103,7 +107,8 @@ fn targets(ctx: &Context<'_>, resolved: Resolved<'_>, found: Found<'_>) -> Vec<(
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
     for slice in ctx.snapshot.index().slices_of(namespace, name) {
         let ports = slice.ports.iter().flatten().filter(|candidate| {
-            candidate.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default()
+            candidate.name.as_deref().unwrap_or_default()
+                == port.name.as_deref().unwrap_or_default()
                 && candidate.protocol.as_deref().unwrap_or("TCP") == protocol
         });
         for number in ports.filter_map(|port| port.port) {

@@ -13,8 +13,8 @@ use kong::model::{Certificate, Reference, Sni};
 
 pub(super) use authority::authorities;
 
-use super::rules::{ListenerCertificate, TlsClaim};
 use super::Context;
+use super::rules::{ListenerCertificate, TlsClaim};
 use crate::names;
 use crate::object::{Object as _, ObjectRef, by_age};
 use crate::outcome::Reason;
@@ -84,7 +84,10 @@ pub(super) fn certificates<'a>(
     finish(merged)
 }
 
-fn merge<'a>(ctx: &mut Context<'a>, wishes: Vec<Wish<'a>>) -> BTreeMap<(String, String), Merged<'a>> {
+fn merge<'a>(
+    ctx: &mut Context<'a>,
+    wishes: Vec<Wish<'a>>,
+) -> BTreeMap<(String, String), Merged<'a>> {
     let mut merged: BTreeMap<(String, String), Merged<'a>> = BTreeMap::new();
     let mut taken: BTreeMap<&'a str, (String, String)> = BTreeMap::new();
     let mut owners: BTreeMap<&'a str, ObjectRef> = BTreeMap::new();
@@ -116,7 +119,9 @@ fn merge<'a>(ctx: &mut Context<'a>, wishes: Vec<Wish<'a>>) -> BTreeMap<(String, 
                     owners.entry(name).or_insert_with(|| parent.clone());
                 }
             } else if let (Some(parent), Some(winner)) = (&parent, owners.get(name)) {
-                let message = format!("{name:?} is served with another certificate: {winner} claimed it first");
+                let message = format!(
+                    "{name:?} is served with another certificate: {winner} claimed it first"
+                );
                 ctx.outcomes.warn(parent.clone(), Reason::Conflicted, message);
             }
         }

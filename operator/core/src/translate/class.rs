@@ -3,10 +3,10 @@
 use k8s_openapi::api::networking::v1::Ingress;
 use operator_api::kong::IngressClassParametersSpec;
 
-use crate::options::Options;
-use crate::snapshot::Snapshot;
 use crate::annotations;
 use crate::object::Object;
+use crate::options::Options;
+use crate::snapshot::Snapshot;
 
 /// The controller's IngressClass, as far as the translation needs it.
 #[derive(Clone, Debug, Default)]

@@ -194,7 +194,9 @@ fn conflict(
     );
     ctx.outcomes.fail(secret, Reason::Conflicted, message);
     if winner != consumer {
-        let message = format!("{consumer} claims a credential of this consumer: conflict detected in {index:?} index");
+        let message = format!(
+            "{consumer} claims a credential of this consumer: conflict detected in {index:?} index"
+        );
         ctx.outcomes.warn(winner, Reason::Conflicted, message);
     }
 }

@@ -83,8 +83,18 @@ pub(super) fn licenses(ctx: &mut Context<'_>) -> Vec<Entity> {
 
 /// Types that are no custom entities.
 const CORE: [&str; 12] = [
-    "services", "routes", "upstreams", "targets", "plugins", "consumers", "consumer_groups",
-    "certificates", "ca_certificates", "snis", "vaults", "licenses",
+    "services",
+    "routes",
+    "upstreams",
+    "targets",
+    "plugins",
+    "consumers",
+    "consumer_groups",
+    "certificates",
+    "ca_certificates",
+    "snis",
+    "vaults",
+    "licenses",
 ];
 
 /// Which foreign keys an entity of a type has; others have none that are known.
@@ -148,7 +158,8 @@ fn entity(
         return Ok(vec![fields.clone()]);
     }
     let mut ids = Vec::new();
-    let cluster = parent.is_some_and(|parent| parent.kind.as_deref() == Some(Kind::KongClusterPlugin.name()));
+    let cluster =
+        parent.is_some_and(|parent| parent.kind.as_deref() == Some(Kind::KongClusterPlugin.name()));
     for (services_named, routes_named) in attachments.matching(cluster.then_some(name).map_or(
         super::plugins::Wanted::Namespaced(namespace, name),
         super::plugins::Wanted::Cluster,

@@ -157,8 +157,7 @@ mod tests {
 
     #[test]
     fn priority_is_that_of_kong_ingress_controller() {
-        let exact =
-            Traits { fields: 2, headers: 0, plain_host: true, regex: true, path_length: 9 };
+        let exact = Traits { fields: 2, headers: 0, plain_host: true, regex: true, path_length: 9 };
         assert_eq!(exact.priority(), 57_178_899_677_193);
     }
 }

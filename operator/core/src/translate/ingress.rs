@@ -100,7 +100,8 @@ fn translate<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>, ingress: &'a Ingr
                 }
                 Err((reason, message)) => {
                     let text = path.path.as_deref().unwrap_or_default();
-                    let message = format!("failed to get backend for ingress path {text:?}: {message}");
+                    let message =
+                        format!("failed to get backend for ingress path {text:?}: {message}");
                     ctx.outcomes.fail(ingress.reference(), reason, message);
                 }
             }
@@ -123,6 +124,7 @@ fn rule<'a>(route: Route, ingress: &'a Ingress, rewrite: Option<Plugin>) -> Rout
         origin: Origin::of(ingress),
         plugins: rewrite.into_iter().collect(),
         extensions: Vec::new(),
+        settled: false,
     }
 }
 
@@ -315,7 +317,8 @@ fn expression<'a>(
     hosted: Hosted<'a, '_>,
 ) {
     let origin = Origin::of(ingress);
-    let mut hosts: Vec<&str> = Some(hosted.host).filter(|host| !host.is_empty()).into_iter().collect();
+    let mut hosts: Vec<&str> =
+        Some(hosted.host).filter(|host| !host.is_empty()).into_iter().collect();
     hosts.extend(overrides::host_aliases(origin));
     let headers = overrides::headers(origin);
     let methods = overrides::methods(ctx, origin);

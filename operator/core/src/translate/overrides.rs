@@ -36,9 +36,11 @@ pub(super) fn host_aliases<'a>(origin: Origin<'a>) -> Vec<&'a str> {
 /// Header conditions: names and the values of which one must be there.
 pub(super) fn headers<'a>(origin: Origin<'a>) -> BTreeMap<&'a str, Vec<&'a str>> {
     let mut headers = BTreeMap::new();
-    let separator = origin.annotation("konghq.com/headers-separator").filter(|text| !text.is_empty());
+    let separator =
+        origin.annotation("konghq.com/headers-separator").filter(|text| !text.is_empty());
     for (key, value) in origin.meta.annotations.iter().flatten() {
-        let Some(name) = key.strip_prefix("konghq.com/headers.").filter(|name| !name.is_empty()) else {
+        let Some(name) = key.strip_prefix("konghq.com/headers.").filter(|name| !name.is_empty())
+        else {
             continue;
         };
         let values = value.split(separator.unwrap_or(",")).map(str::trim);
@@ -92,7 +94,9 @@ fn warn(ctx: &mut Context<'_>, origin: Origin<'_>, key: &str, value: &str) {
         }
         _ => "another value",
     };
-    let message = format!("annotation {key}: {value:?} is not understood and has no effect; allowed: {allowed}");
+    let message = format!(
+        "annotation {key}: {value:?} is not understood and has no effect; allowed: {allowed}"
+    );
     ctx.outcomes.warn(origin.reference(), Reason::Invalid, message);
 }
 
@@ -192,7 +196,8 @@ fn traditional(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
         if !matches!(value, "v0" | "v1") {
             warn(ctx, origin, HANDLING, value);
         }
-        let loose = value.as_bytes().windows(2).any(|two| two[0] == b'v' && two[1].is_ascii_digit());
+        let loose =
+            value.as_bytes().windows(2).any(|two| two[0] == b'v' && two[1].is_ascii_digit());
         if loose {
             route.path_handling = Some(value.to_owned());
         }

@@ -111,8 +111,7 @@ pub(super) fn plugins<'a>(
         }
     }
     for (object, name) in missing {
-        let message =
-            format!("referenced KongPlugin or KongClusterPlugin {name:?} does not exist");
+        let message = format!("referenced KongPlugin or KongClusterPlugin {name:?} does not exist");
         ctx.outcomes.fail(object, Reason::RefNotFound, message);
     }
     global(ctx, &mut plugins);
@@ -137,7 +136,8 @@ fn relations<'a>(
         for route in &service.routes {
             let key = route.route.name.clone().unwrap_or_default();
             let extensions = route.extensions.iter().map(|name| (route.origin.namespace(), *name));
-            let named: Vec<Key<'a>> = named(ctx, route.origin).into_iter().chain(extensions).collect();
+            let named: Vec<Key<'a>> =
+                named(ctx, route.origin).into_iter().chain(extensions).collect();
             for named in named {
                 let attached = Attached { key: key.clone(), origin: route.origin };
                 all.entry(named).or_default().routes.push(attached);
@@ -182,7 +182,10 @@ fn named<'a>(ctx: &mut Context<'a>, origin: Origin<'a>) -> Vec<Key<'a>> {
 fn combinations<'r, 'a>(relations: &'r Relations<'a>) -> Vec<Use<'r, 'a>> {
     let Relations { services, routes, consumers, groups } = relations;
     let who: Vec<Use<'r, 'a>> = if !consumers.is_empty() {
-        consumers.iter().map(|consumer| Use { consumer: Some(consumer), ..Use::default() }).collect()
+        consumers
+            .iter()
+            .map(|consumer| Use { consumer: Some(consumer), ..Use::default() })
+            .collect()
     } else if !groups.is_empty() {
         groups.iter().map(|group| Use { group: Some(group), ..Use::default() }).collect()
     } else {
@@ -360,8 +363,10 @@ fn global<'a>(ctx: &mut Context<'a>, plugins: &mut Vec<Plugin>) {
             continue;
         }
         if let Some(winner) = taken.get(plugin.plugin.as_str()) {
-            let message =
-                format!("{winner} is older and makes the plugin {:?} global already", plugin.plugin);
+            let message = format!(
+                "{winner} is older and makes the plugin {:?} global already",
+                plugin.plugin
+            );
             ctx.outcomes.fail(plugin.reference(), Reason::Conflicted, message);
             continue;
         }

@@ -91,6 +91,8 @@ pub(crate) struct RouteRule<'a> {
     pub(crate) plugins: Vec<Plugin>,
     /// Names of KongPlugins that the source attaches, beside the annotation's (ExtensionRef).
     pub(crate) extensions: Vec<&'a str>,
+    /// Whether what narrows the match (methods, hosts, headers, SNIs) is said already.
+    pub(crate) settled: bool,
 }
 
 /// What a backend is.

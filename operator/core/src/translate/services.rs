@@ -59,12 +59,12 @@ pub(super) fn assemble<'a>(
     }
     let upstream = upstream(ctx, &mut service, known, (parent, &pairs, &distinct));
     service.plugins = plugins;
-    let assembled = Assembled { service, namespace, backends: distinct, routes, client_certificate };
+    let assembled =
+        Assembled { service, namespace, backends: distinct, routes, client_certificate };
     (agreed.then_some(assembled), upstream)
 }
 
-type Pairs<'a, 'p> =
-    (Origin<'a>, &'p [(Backend<'a>, Option<Resolved<'a>>)], &'p [Resolved<'a>]);
+type Pairs<'a, 'p> = (Origin<'a>, &'p [(Backend<'a>, Option<Resolved<'a>>)], &'p [Resolved<'a>]);
 
 fn upstream<'a>(
     ctx: &mut Context<'a>,
@@ -159,7 +159,11 @@ fn annotate(ctx: &mut Context<'_>, service: &mut Service, origin: Origin<'_>) {
         if PROTOCOLS.contains(&value) {
             service.protocol = Some(value.to_owned());
         } else {
-            notes.bad("konghq.com/protocol", value, "http, https, grpc, grpcs, tcp, tls, tls_passthrough, ws or wss");
+            notes.bad(
+                "konghq.com/protocol",
+                value,
+                "http, https, grpc, grpcs, tcp, tls, tls_passthrough, ws or wss",
+            );
         }
     }
     if let Some(value) = origin.annotation("konghq.com/path") {
@@ -225,7 +229,9 @@ fn certificate<'a>(
     let namespace = origin.namespace();
     let secret = ctx.snapshot.secrets.get(namespace, name);
     if secret.is_none() {
-        let message = format!("failed to fetch secret '{namespace}/{name}': Secret {namespace}/{name} not found");
+        let message = format!(
+            "failed to fetch secret '{namespace}/{name}': Secret {namespace}/{name} not found"
+        );
         ctx.outcomes.fail(origin.reference(), Reason::RefNotFound, message);
     }
     secret.map(|secret| &**secret)
@@ -253,7 +259,9 @@ fn authorities(ctx: &mut Context<'_>, service: &mut Service, origin: Origin<'_>)
                 authority(ctx, (origin, namespace, name), secret.reference(), id, &mut ids);
             }
             None => {
-                let message = format!("Failed to fetch secret for CA Certificate '{namespace}/{name}': Secret {namespace}/{name} not found");
+                let message = format!(
+                    "Failed to fetch secret for CA Certificate '{namespace}/{name}': Secret {namespace}/{name} not found"
+                );
                 ctx.outcomes.fail(origin.reference(), Reason::RefNotFound, message);
             }
         }
@@ -265,7 +273,9 @@ fn authorities(ctx: &mut Context<'_>, service: &mut Service, origin: Origin<'_>)
                 authority(ctx, (origin, namespace, name), map.reference(), id, &mut ids);
             }
             None => {
-                let message = format!("Failed to fetch configmap for CA Certificate '{namespace}/{name}': ConfigMap {namespace}/{name} not found");
+                let message = format!(
+                    "Failed to fetch configmap for CA Certificate '{namespace}/{name}': ConfigMap {namespace}/{name} not found"
+                );
                 ctx.outcomes.fail(origin.reference(), Reason::RefNotFound, message);
             }
         }

@@ -125,6 +125,7 @@ impl<'a> Stream<'a> {
             origin,
             plugins: Vec::new(),
             extensions: Vec::new(),
+            settled: false,
         });
     }
 

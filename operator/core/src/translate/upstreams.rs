@@ -27,12 +27,14 @@ pub(super) fn apply(ctx: &mut Context<'_>, upstream: &mut Upstream, backends: &[
 }
 
 fn older(ctx: &mut Context<'_>, upstream: &mut Upstream, origin: Origin<'_>) {
-    let Some(name) = origin.annotation("konghq.com/override").filter(|name| !name.is_empty()) else {
+    let Some(name) = origin.annotation("konghq.com/override").filter(|name| !name.is_empty())
+    else {
         return;
     };
     let namespace = origin.namespace();
     let Some(found) = ctx.snapshot.kong_ingresses.get(namespace, name) else {
-        let message = format!("failed fetching KongIngress: KongIngress {namespace}/{name} not found");
+        let message =
+            format!("failed fetching KongIngress: KongIngress {namespace}/{name} not found");
         return ctx.outcomes.fail(origin.reference(), Reason::RefNotFound, message);
     };
     let Some(from) = &found.upstream else { return };
@@ -121,7 +123,8 @@ fn policy(ctx: &mut Context<'_>, upstream: &mut Upstream, origin: Origin<'_>) {
     }
     if let Some(sticky) = sticky_sessions {
         upstream.sticky_sessions_cookie = Some(sticky.cookie);
-        upstream.sticky_sessions_cookie_path = Some(sticky.cookie_path.unwrap_or_else(|| "/".into()));
+        upstream.sticky_sessions_cookie_path =
+            Some(sticky.cookie_path.unwrap_or_else(|| "/".into()));
     }
     set(&mut upstream.healthchecks, healthchecks.map(checks));
 }

@@ -1,3 +1,4 @@
 //! Tests of the core from outside.
 
+mod recorded;
 mod simulation;

@@ -44,21 +44,28 @@ pub(in super::super) fn authorities(ctx: &mut Context<'_>) -> Vec<CaCertificate>
     for map in &ctx.snapshot.config_maps {
         if map.label(LABEL) == Some("true") && ctx.class.serves(&**map) {
             let text = |key: &str| map.data.as_ref().and_then(|data| data.get(key)).cloned();
-            said.push(Said { origin: Origin::of(&**map), id: text("id"), cert: text("ca.crt").or_else(|| text("cert")) });
+            said.push(Said {
+                origin: Origin::of(&**map),
+                id: text("id"),
+                cert: text("ca.crt").or_else(|| text("cert")),
+            });
         }
     }
     said.sort_by(|a, b| {
         let age = |said: &Said<'_>| said.origin.meta.creation_timestamp.as_ref().map(|time| time.0);
-        age(a)
-            .cmp(&age(b))
-            .then_with(|| a.origin.reference().cmp(&b.origin.reference()))
+        age(a).cmp(&age(b)).then_with(|| a.origin.reference().cmp(&b.origin.reference()))
     });
     let mut certificates: BTreeMap<String, CaCertificate> = BTreeMap::new();
     for said in said {
         let reference = said.origin.reference();
         match read(ctx, &said) {
             Ok((id, _)) if certificates.contains_key(&id) => {
-                refuse(ctx, reference, (Reason::Conflicted, "duplicate 'id' field in multiple objects"), None);
+                refuse(
+                    ctx,
+                    reference,
+                    (Reason::Conflicted, "duplicate 'id' field in multiple objects"),
+                    None,
+                );
             }
             Ok((id, cert)) => {
                 let certificate = CaCertificate {
@@ -114,11 +121,15 @@ fn refuse(
 
 fn users(ctx: &Context<'_>, id: &str) -> Vec<ObjectRef> {
     let names = |config: Option<&Value>| {
-        let list = config.and_then(|config| config.get("ca_certificates")).and_then(Value::as_array);
+        let list =
+            config.and_then(|config| config.get("ca_certificates")).and_then(Value::as_array);
         list.is_some_and(|list| list.iter().any(|item| item.as_str() == Some(id)))
     };
     let plugins = ctx.snapshot.kong_plugins.iter().filter(|plugin| names(plugin.config.as_ref()));
     let cluster =
         ctx.snapshot.kong_cluster_plugins.iter().filter(|plugin| names(plugin.config.as_ref()));
-    plugins.map(|plugin| plugin.reference()).chain(cluster.map(|plugin| plugin.reference())).collect()
+    plugins
+        .map(|plugin| plugin.reference())
+        .chain(cluster.map(|plugin| plugin.reference()))
+        .collect()
 }

@@ -150,7 +150,8 @@ fn oauth2(secret: &Secret) -> Found {
         client_id: Some(client_id),
         client_secret: field(secret, "client_secret"),
         redirect_uris: uris.map(|uris| uris.split(',').map(str::to_owned).collect()),
-        hash_secret: field(secret, "hash_secret").and_then(|text| crate::annotations::boolean(&text)),
+        hash_secret: field(secret, "hash_secret")
+            .and_then(|text| crate::annotations::boolean(&text)),
         client_type: field(secret, "client_type"),
         tags: tags(secret),
         ..OAuth2Credential::default()

@@ -58,7 +58,9 @@ pub(super) fn traditional(path: &HTTPIngressPath, dialect: &Dialect<'_>) -> Vec<
 /// Puts Kong's mark before what is a regular expression by prefix or by looks.
 fn marked(path: String, dialect: &Dialect<'_>) -> String {
     let path = match path.strip_prefix(dialect.regex_prefix) {
-        Some(rest) if dialect.regex_prefix.starts_with('/') => format!("~/{}", rest.trim_start_matches('/')),
+        Some(rest) if dialect.regex_prefix.starts_with('/') => {
+            format!("~/{}", rest.trim_start_matches('/'))
+        }
         Some(rest) => format!("~{rest}"),
         None => path,
     };
@@ -110,10 +112,8 @@ fn other(text: &str, dialect: &Dialect<'_>) -> Matched {
             regex: true,
             length: text.len(),
         },
-        None => Matched {
-            matcher: Matcher::text(FIELD, "^=", text),
-            regex: false,
-            length: text.len(),
-        },
+        None => {
+            Matched { matcher: Matcher::text(FIELD, "^=", text), regex: false, length: text.len() }
+        }
     }
 }

@@ -87,9 +87,11 @@ impl<'a> Source<'a> {
         }
         match config {
             Value::Object(config) => Ok(config),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                Err(wrap((Reason::Invalid, "it is not an object".into())))
-            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Err(wrap((Reason::Invalid, "it is not an object".into()))),
         }
     }
 }
@@ -97,7 +99,9 @@ impl<'a> Source<'a> {
 fn bytes<'s>(snapshot: &'s Snapshot, from: SecretKey<'_>) -> Result<&'s [u8], Refused> {
     let SecretKey { namespace, name, key } = from;
     let Some(secret) = snapshot.secrets.get(namespace, name) else {
-        let message = format!("error fetching plugin configuration secret '{namespace}/{name}': Secret {namespace}/{name} not found");
+        let message = format!(
+            "error fetching plugin configuration secret '{namespace}/{name}': Secret {namespace}/{name} not found"
+        );
         return Err((Reason::RefNotFound, message));
     };
     let found = secret.data.as_ref().and_then(|data| data.get(key));
@@ -111,7 +115,9 @@ fn whole(snapshot: &Snapshot, from: SecretKey<'_>) -> Result<Map<String, Value>,
     let bytes = bytes(snapshot, from)?;
     let invalid = || {
         let SecretKey { namespace, name, key } = from;
-        let message = format!("key '{key}' contains neither valid JSON nor valid YAML in secret '{namespace}/{name}'");
+        let message = format!(
+            "key '{key}' contains neither valid JSON nor valid YAML in secret '{namespace}/{name}'"
+        );
         (Reason::Invalid, message)
     };
     let text = std::str::from_utf8(bytes).map_err(|_| invalid())?;
@@ -134,7 +140,9 @@ fn add(config: &mut Value, path: &str, value: Value) -> Result<(), String> {
         *config = value;
         return Ok(());
     }
-    let pointer = path.strip_prefix('/').ok_or_else(|| format!("path {path:?} does not begin with a slash"))?;
+    let pointer = path
+        .strip_prefix('/')
+        .ok_or_else(|| format!("path {path:?} does not begin with a slash"))?;
     let parts: Vec<String> =
         pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
     let Some((last, parents)) = parts.split_last() else { return Ok(()) };
@@ -143,7 +151,8 @@ fn add(config: &mut Value, path: &str, value: Value) -> Result<(), String> {
         at = match at {
             Value::Object(map) => map.entry(part).or_insert_with(|| Value::Object(Map::new())),
             Value::Array(list) => {
-                let index: usize = part.parse().map_err(|_| format!("path {path:?}: {part:?} is no index"))?;
+                let index: usize =
+                    part.parse().map_err(|_| format!("path {path:?}: {part:?} is no index"))?;
                 list.get_mut(index).ok_or_else(|| format!("path {path:?}: no element {index}"))?
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
@@ -157,7 +166,8 @@ fn add(config: &mut Value, path: &str, value: Value) -> Result<(), String> {
         }
         Value::Array(list) if last == "-" => list.push(value),
         Value::Array(list) => {
-            let index: usize = last.parse().map_err(|_| format!("path {path:?}: {last:?} is no index"))?;
+            let index: usize =
+                last.parse().map_err(|_| format!("path {path:?}: {last:?} is no index"))?;
             if index > list.len() {
                 return Err(format!("path {path:?}: no element {index}"));
             }

@@ -1,0 +1,176 @@
+//! Which object depends on which: the edges of the fallback.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::networking::v1::{Ingress, IngressBackend};
+
+use crate::annotations;
+use crate::gateway_api as gateway;
+use crate::object::{Kind, Object, ObjectRef};
+use crate::snapshot::Snapshot;
+
+/// An object and everything that depends on it directly.
+pub(super) type Dependants = BTreeMap<ObjectRef, BTreeSet<ObjectRef>>;
+
+/// Collects edges.
+struct Edges<'a> {
+    snapshot: &'a Snapshot,
+    all: Dependants,
+}
+
+impl Edges<'_> {
+    /// Notes that `object` depends on the named one.
+    fn on<K: Object>(&mut self, object: &K, kind: Kind, namespace: &str, name: &str) {
+        let dependency = ObjectRef::new(kind, namespace, name);
+        self.all.entry(dependency).or_default().insert(object.reference());
+    }
+
+    /// Notes what the annotations of `object` name.
+    fn annotated<K: Object>(&mut self, object: &K) {
+        if object.meta().annotations.is_none() {
+            return;
+        }
+        let value = |key: &str| object.annotation(key).unwrap_or_default().to_owned();
+        for item in annotations::list(&value("konghq.com/plugins")) {
+            let (namespace, name) = item.split_once(':').unwrap_or((object.namespace(), item));
+            if self.snapshot.kong_plugins.get(namespace, name).is_some() {
+                self.on(object, Kind::KongPlugin, namespace, name);
+            } else {
+                self.on(object, Kind::KongClusterPlugin, "", name);
+            }
+        }
+        let own = [
+            ("konghq.com/upstream-policy", Kind::KongUpstreamPolicy),
+            ("konghq.com/override", Kind::KongIngress),
+            ("konghq.com/client-cert", Kind::Secret),
+            ("konghq.com/ca-certificates-secrets", Kind::Secret),
+            ("konghq.com/ca-certificates-configmaps", Kind::ConfigMap),
+        ];
+        for (key, kind) in own {
+            for name in annotations::list(&value(key)) {
+                self.on(object, kind, object.namespace(), name);
+            }
+        }
+    }
+
+    fn ingress(&mut self, ingress: &Ingress) {
+        self.annotated(ingress);
+        let namespace = ingress.namespace();
+        let Some(spec) = &ingress.spec else { return };
+        if let Some(class) = &spec.ingress_class_name {
+            self.on(ingress, Kind::IngressClass, "", class);
+        }
+        let rules = spec.rules.iter().flatten().filter_map(|rule| rule.http.as_ref());
+        let backends: Vec<&IngressBackend> =
+            rules.flat_map(|http| http.paths.iter().map(|path| &path.backend)).collect();
+        for backend in backends {
+            if let Some(service) = &backend.service {
+                self.on(ingress, Kind::Service, namespace, &service.name);
+            }
+            if let Some(resource) = &backend.resource {
+                if resource.kind == Kind::KongServiceFacade.name() {
+                    self.on(ingress, Kind::KongServiceFacade, namespace, &resource.name);
+                }
+            }
+        }
+    }
+
+    fn backends<'b, K: Object, F: 'b>(
+        &mut self,
+        route: &K,
+        backends: impl Iterator<Item = &'b gateway::BackendRef<F>>,
+    ) {
+        self.annotated(route);
+        for backend in backends.filter(|backend| backend.is_service()) {
+            let namespace = backend.namespace_or(route.namespace());
+            self.on(route, Kind::Service, namespace, &backend.name);
+        }
+    }
+}
+
+/// All edges of a snapshot.
+pub(super) fn dependants(snapshot: &Snapshot) -> Dependants {
+    let mut edges = Edges { snapshot, all: Dependants::new() };
+    snapshot.ingresses.iter().for_each(|ingress| edges.ingress(ingress));
+    snapshot.services.iter().for_each(|service| edges.annotated(&**service));
+    plugins(&mut edges);
+    consumers(&mut edges);
+    kong(&mut edges);
+    routes(&mut edges);
+    edges.all
+}
+
+fn plugins(edges: &mut Edges<'_>) {
+    for plugin in &edges.snapshot.kong_plugins {
+        let patches = plugin.config_patches.iter().map(|patch| &patch.value_from);
+        for source in plugin.config_from.iter().chain(patches) {
+            let name = &source.secret_key_ref.name;
+            edges.on(&**plugin, Kind::Secret, plugin.namespace(), name);
+        }
+    }
+    for plugin in &edges.snapshot.kong_cluster_plugins {
+        let patches = plugin.config_patches.iter().map(|patch| &patch.value_from);
+        for source in plugin.config_from.iter().chain(patches) {
+            let key = &source.secret_key_ref;
+            edges.on(&**plugin, Kind::Secret, &key.namespace, &key.name);
+        }
+    }
+}
+
+fn consumers(edges: &mut Edges<'_>) {
+    for consumer in &edges.snapshot.kong_consumers {
+        edges.annotated(&**consumer);
+        for name in consumer.credentials.iter().flatten() {
+            edges.on(&**consumer, Kind::Secret, consumer.namespace(), name);
+        }
+    }
+    for group in &edges.snapshot.kong_consumer_groups {
+        edges.annotated(&**group);
+    }
+}
+
+fn kong(edges: &mut Edges<'_>) {
+    for facade in &edges.snapshot.kong_service_facades {
+        edges.annotated(&**facade);
+        edges.on(&**facade, Kind::Service, facade.namespace(), &facade.spec.backend_ref.name);
+    }
+    for ingress in &edges.snapshot.tcp_ingresses {
+        edges.annotated(&**ingress);
+        for rule in ingress.spec.rules.iter().flatten() {
+            edges.on(&**ingress, Kind::Service, ingress.namespace(), &rule.backend.service_name);
+        }
+    }
+    for ingress in &edges.snapshot.udp_ingresses {
+        edges.annotated(&**ingress);
+        for rule in ingress.spec.rules.iter().flatten() {
+            edges.on(&**ingress, Kind::Service, ingress.namespace(), &rule.backend.service_name);
+        }
+    }
+    for entity in &edges.snapshot.kong_custom_entities {
+        let Some(parent) = &entity.spec.parent_ref else { continue };
+        if parent.kind.as_deref() == Some(Kind::KongClusterPlugin.name()) {
+            edges.on(&**entity, Kind::KongClusterPlugin, "", &parent.name);
+        } else {
+            let namespace = parent.namespace.as_deref().unwrap_or(entity.namespace());
+            edges.on(&**entity, Kind::KongPlugin, namespace, &parent.name);
+        }
+    }
+}
+
+fn routes(edges: &mut Edges<'_>) {
+    for route in &edges.snapshot.http_routes {
+        edges.backends(&**route, route.spec.rules.iter().flat_map(|rule| &rule.backend_refs));
+    }
+    for route in &edges.snapshot.grpc_routes {
+        edges.backends(&**route, route.spec.rules.iter().flat_map(|rule| &rule.backend_refs));
+    }
+    for route in &edges.snapshot.tcp_routes {
+        edges.backends(&**route, route.spec.rules.iter().flat_map(|rule| &rule.backend_refs));
+    }
+    for route in &edges.snapshot.udp_routes {
+        edges.backends(&**route, route.spec.rules.iter().flat_map(|rule| &rule.backend_refs));
+    }
+    for route in &edges.snapshot.tls_routes {
+        edges.backends(&**route, route.spec.rules.iter().flat_map(|rule| &rule.backend_refs));
+    }
+}
