@@ -36,6 +36,19 @@ pub struct Options {
     pub gateway_status: GatewayStatusSource,
     /// Seconds since 1970, for judging what has expired; without it nothing has.
     pub now: Option<i64>,
+    /// What the proxies are.
+    pub engine: Engine,
+}
+
+/// What the proxies are. Where Kong Ingress Controller and the specification of Gateway API differ, a fleet of
+/// our own proxies follows the specification; stock Kong gets what it always got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Kong, or something that must behave as Kong under its own controller.
+    #[default]
+    Kong,
+    /// Our own proxy.
+    Flotilla,
 }
 
 /// Who says whether Gateways and listeners are programmed.
@@ -62,6 +75,7 @@ impl Default for Options {
             kong_version: Version { major: 3, minor: 9, patch: 1 },
             gateway_status: GatewayStatusSource::default(),
             now: None,
+            engine: Engine::default(),
         }
     }
 }

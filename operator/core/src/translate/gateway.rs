@@ -52,6 +52,13 @@ struct Served<'a> {
 }
 
 impl Served<'_> {
+    /// The hostnames that a route with `own` hostnames shares with the listeners that admit it; empty means all.
+    fn hostnames(&self, own: &[String]) -> Vec<String> {
+        let listeners: Vec<Option<&str>> =
+            self.listeners.iter().map(|slot| slot.listener.hostname()).collect();
+        hostname::effective(&listeners, own)
+    }
+
     /// What `speak` makes of the protocols of the named listeners, in its own order and each once; everything when the
     /// listeners speak none of them.
     fn protocols(&self, speak: &[(&str, &str)]) -> Vec<String> {

@@ -7,7 +7,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time
 pub(super) enum Holds {
     True,
     False,
-    Unknown,
 }
 
 impl From<bool> for Holds {
@@ -41,7 +40,6 @@ impl<'a> Conditions<'a> {
         let status = match holds.into() {
             Holds::True => "True",
             Holds::False => "False",
-            Holds::Unknown => "Unknown",
         };
         let same = |old: &&Condition| old.type_ == kind && old.status == status;
         let since = self.before.iter().find(same).map(|old| old.last_transition_time.clone());

@@ -159,9 +159,8 @@ fn listener_status(
     let old = before.iter().find(|old| old.name == name);
     let old = old.map_or(&[][..], |old| &old.conditions);
     let Worth { unaccepted, conflict, unresolved, kinds } = worth;
-    let part = |fault: &'_ Option<listener::Fault>| {
-        fault.as_ref().map(|fault| (fault.reason, fault.message.clone()))
-    };
+    let part =
+        |fault: &Option<Fault>| fault.as_ref().map(|fault| (fault.reason, fault.message.clone()));
     let refused = part(unaccepted).or_else(|| part(conflict));
     let refused = refused.as_ref().map(|(reason, message)| (*reason, message.as_str()));
     let missing = part(unresolved);

@@ -122,7 +122,7 @@ pub(super) fn service<'a>(
 }
 
 /// The answer of a service none of whose backends exists.
-fn termination() -> Plugin {
+pub(super) fn termination() -> Plugin {
     let mut config = Map::new();
     config.insert("status_code".to_owned(), json!(500));
     config.insert("message".to_owned(), json!("no existing backendRef provided"));

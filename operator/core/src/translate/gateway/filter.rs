@@ -3,10 +3,12 @@
 //! A filter either becomes a plugin of the route, or asks for KongPlugins by name, or changes how the route captures its
 //! path. What the dialect at hand cannot express is an error, and the route is refused with it: never half-served.
 
+use kong::model::Plugin;
 use serde_json::{Map, Value, json};
 
 use crate::gateway_api::{
-    HeaderModifier, HeaderValue, HttpFilter, PathModifier, RequestRedirect, UrlRewrite,
+    BackendRef, Cors, HeaderModifier, HeaderValue, HttpFilter, PathModifier, RequestRedirect,
+    UrlRewrite,
 };
 
 use super::path;
@@ -51,10 +53,21 @@ pub(crate) struct FilterPlugin {
 pub(crate) struct Filters {
     /// Plugins of the route.
     pub(crate) plugins: Vec<FilterPlugin>,
-    /// Names of KongPlugins that the rule asks for.
-    pub(crate) extensions: Vec<String>,
     /// The route must capture what follows its prefix.
     pub(crate) capture: bool,
+}
+
+impl Filters {
+    /// The plugins as entities that carry the tags of their route.
+    pub(crate) fn plugins(&self, tags: &[String]) -> Vec<Plugin> {
+        let plugin = |plugin: &FilterPlugin| Plugin {
+            name: Some(plugin.name.to_owned()),
+            config: plugin.config.as_object().cloned(),
+            tags: Some(tags.to_vec()),
+            ..Plugin::default()
+        };
+        self.plugins.iter().map(plugin).collect()
+    }
 }
 
 /// Whether the result of these filters depends on the path of the match, so that matches of different paths cannot
@@ -65,6 +78,23 @@ pub(crate) fn depend_on_path(filters: &[HttpFilter]) -> bool {
         filter.kind == "RequestRedirect"
             || modifier.is_some_and(|modifier| modifier.kind == "ReplacePrefixMatch")
     })
+}
+
+/// The filters of a rule and of its backend. A plugin of Kong belongs to a route, so that filters of one backend among
+/// several cannot be told apart from those of the others.
+pub(crate) fn of_rule(
+    filters: &[HttpFilter],
+    backends: &[BackendRef],
+) -> Result<Vec<HttpFilter>, FilterError> {
+    match backends {
+        [only] => Ok(filters.iter().chain(&only.filters).cloned().collect()),
+        _ => match backends.iter().find_map(|backend| backend.filters.first()) {
+            Some(filter) => {
+                Err(FilterError::Unsupported(format!("{} of one of several backends", filter.kind)))
+            }
+            None => Ok(filters.to_vec()),
+        },
+    }
 }
 
 /// Translates the filters of a rule for a match with this path (empty when the match has none).
@@ -98,13 +128,13 @@ pub(crate) fn translate(
                 let rewrite = part(filter, &filter.url_rewrite)?;
                 result.capture |= request.rewrite(rewrite, path)?;
             }
+            "CORS" => result.plugins.push(cors(part(filter, &filter.cors)?)),
             "ExtensionRef" => {
                 let extension = part(filter, &filter.extension_ref)?;
                 if extension.group != "configuration.konghq.com" || extension.kind != "KongPlugin" {
                     let (group, kind) = (extension.group.clone(), extension.kind.clone());
                     return Err(FilterError::Extension { group, kind });
                 }
-                result.extensions.push(extension.name.clone());
             }
             other => return Err(FilterError::Unsupported(other.to_owned())),
         }
@@ -112,6 +142,12 @@ pub(crate) fn translate(
     result.plugins.extend(request.into_plugin("request-transformer"));
     result.plugins.extend(response.into_plugin("response-transformer"));
     Ok(result)
+}
+
+/// Names of KongPlugins that filters ask for.
+pub(crate) fn extensions<'a>(filters: impl Iterator<Item = &'a HttpFilter>) -> Vec<&'a str> {
+    let named = filters.filter(|filter| filter.kind == "ExtensionRef");
+    named.filter_map(|filter| filter.extension_ref.as_ref()).map(|to| to.name.as_str()).collect()
 }
 
 /// The part of a filter that its type announces.
@@ -192,6 +228,41 @@ impl Transformer {
         section("remove", self.remove, None);
         section("replace", self.replace, self.uri);
         Some(FilterPlugin { name, config: Value::Object(config) })
+    }
+}
+
+/// Cross-origin rules as Kong's `cors` plugin. What stands for anything is left out: the plugin then answers with what
+/// the browser asked for.
+fn cors(cors: &Cors) -> FilterPlugin {
+    let mut config = Map::new();
+    let any = |list: &[String]| list.iter().any(|item| item == "*");
+    let origins: Vec<String> = match any(&cors.allow_origins) {
+        true => vec!["*".to_owned()],
+        false => cors.allow_origins.iter().map(|origin| origin_pattern(origin)).collect(),
+    };
+    config.insert("origins".to_owned(), json!(origins));
+    let lists = [
+        ("methods", &cors.allow_methods),
+        ("headers", &cors.allow_headers),
+        ("exposed_headers", &cors.expose_headers),
+    ];
+    for (key, list) in lists {
+        if !list.is_empty() && !any(list) {
+            config.insert(key.to_owned(), json!(list));
+        }
+    }
+    if let Some(credentials) = cors.allow_credentials {
+        config.insert("credentials".to_owned(), json!(credentials));
+    }
+    config.insert("max_age".to_owned(), json!(cors.max_age.unwrap_or(5)));
+    FilterPlugin { name: "cors", config: Value::Object(config) }
+}
+
+/// An origin, with a wildcard as a regular expression, which is how the plugin reads anything but plain origins.
+fn origin_pattern(origin: &str) -> String {
+    match origin.split_once('*') {
+        Some((before, after)) => format!("^{}.+{}$", path::escape(before), path::escape(after)),
+        None => origin.to_owned(),
     }
 }
 
@@ -278,6 +349,29 @@ mod tests {
                 "location": "http://new.example.com", "keep_incoming_path": true, "status_code": 301,
             }]]),
         );
+    }
+
+    #[test]
+    fn cors_leaves_out_what_stands_for_anything() {
+        check(
+            json!([{"type": "CORS", "cors": {
+                "allowOrigins": ["https://a.example.com", "https://*.example.org"],
+                "allowMethods": ["*"], "allowHeaders": ["x-a"], "allowCredentials": true,
+            }}]),
+            "",
+            json!([["cors", {
+                "origins": ["https://a.example.com", r"^https://.+\.example\.org$"],
+                "headers": ["x-a"], "credentials": true, "max_age": 5,
+            }]]),
+        );
+    }
+
+    #[test]
+    fn filters_of_a_lone_backend_are_those_of_its_rule() {
+        let filter = HttpFilter { kind: "CORS".to_owned(), ..HttpFilter::default() };
+        let with = BackendRef { filters: vec![filter.clone()], ..BackendRef::default() };
+        assert_eq!(of_rule(&[], std::slice::from_ref(&with)), Ok(vec![filter]));
+        assert!(of_rule(&[], &[with, BackendRef::default()]).is_err());
     }
 
     #[test]

@@ -3,16 +3,19 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use kong::model::Route;
+use kong::model::{Plugin, Route};
 
 use super::super::Context;
 use super::super::rules::{Origin, RouteRule, Rules};
 use super::attach::Gateways;
+use super::filter::{self, Abilities, FilterError};
 use super::matcher::{self, Matcher};
 use super::priority::{self, GrpcTraits};
 use super::{Served, backend, tags};
 use crate::annotations;
 use crate::gateway_api::{GrpcMatch, GrpcMethod, GrpcRoute, GrpcRule, ValueMatch};
+use crate::options::{Engine, Options};
+use crate::outcome::Reason;
 
 /// Bits that order matches of equal traits.
 const ORDER_BITS: u32 = 8;
@@ -21,6 +24,10 @@ const ORDER_BITS: u32 = 8;
 struct Admitted<'a> {
     route: &'a GrpcRoute,
     served: Served<'a>,
+    /// Hostnames under which it is served; empty means all.
+    hosts: Vec<String>,
+    /// Plugins of each rule's filters.
+    filters: Vec<Vec<Plugin>>,
 }
 
 impl<'a> Admitted<'a> {
@@ -50,9 +57,18 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
     for route in &snapshot.grpc_routes {
         let (origin, spec) = (Origin::of(&**route), &route.spec);
         let hostnames = Some(spec.hostnames.as_slice());
-        if let Some(served) = super::serve(ctx, gateways, origin, &spec.parent_refs, hostnames) {
-            ctx.outcomes.configured(origin.reference());
-            admitted.push(Admitted { route, served });
+        let served = super::serve(ctx, gateways, origin, &spec.parent_refs, hostnames);
+        let Some(served) = served else { continue };
+        match filters(origin, &spec.rules) {
+            Ok(filters) => {
+                ctx.outcomes.configured(origin.reference());
+                let hosts = hosts(ctx.options, route, &served);
+                admitted.push(Admitted { route, served, hosts, filters });
+            }
+            Err(error) => {
+                let message = format!("GRPCRoute can't be routed: {error}");
+                ctx.outcomes.fail(origin.reference(), Reason::UnsupportedValue, message);
+            }
         }
     }
     if ctx.options.expressions() {
@@ -67,7 +83,7 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
 /// Adds one GRPCRoute in the traditional dialect.
 fn traditional<'a>(ctx: &mut Context<'a>, admitted: &Admitted<'a>, rules: &mut Rules<'a>) {
     let origin = admitted.origin();
-    let hosts = hosts(admitted);
+    let hosts = &admitted.hosts;
     for (index, rule) in admitted.route.spec.rules.iter().enumerate() {
         let name = admitted.name(&[&index]);
         let protocol = admitted.service_protocol();
@@ -90,8 +106,8 @@ fn traditional<'a>(ctx: &mut Context<'a>, admitted: &Admitted<'a>, rules: &mut R
             service.routes.push(RouteRule {
                 route,
                 origin,
-                plugins: Vec::new(),
-                extensions: Vec::new(),
+                plugins: admitted.filters.get(index).cloned().unwrap_or_default(),
+                extensions: extensions(rule),
                 settled: false,
             });
         }
@@ -99,14 +115,34 @@ fn traditional<'a>(ctx: &mut Context<'a>, admitted: &Admitted<'a>, rules: &mut R
     }
 }
 
-/// The hostnames of a GRPCRoute, or else those of the listeners it names.
-fn hosts(admitted: &Admitted<'_>) -> Vec<String> {
-    let own = &admitted.route.spec.hostnames;
-    if !own.is_empty() {
-        return own.clone();
+/// The hostnames under which a GRPCRoute is served. Our own proxy follows the specification; with Kong a GRPCRoute keeps
+/// all of its hostnames and takes those of its listeners, where it has none, in the traditional dialect only.
+fn hosts(options: &Options, route: &GrpcRoute, served: &Served<'_>) -> Vec<String> {
+    let own = &route.spec.hostnames;
+    match options.engine {
+        Engine::Flotilla => served.hostnames(own),
+        Engine::Kong if !own.is_empty() || options.expressions() => own.clone(),
+        Engine::Kong => {
+            let inherited = served.sections.iter().filter_map(|slot| slot.listener.hostname());
+            inherited.map(str::to_owned).collect()
+        }
     }
-    let inherited = admitted.served.sections.iter().filter_map(|slot| slot.listener.hostname());
-    inherited.map(str::to_owned).collect()
+}
+
+/// The plugins that the filters of each rule become.
+fn filters(origin: Origin<'_>, rules: &[GrpcRule]) -> Result<Vec<Vec<Plugin>>, FilterError> {
+    let of_rule = |rule: &GrpcRule| {
+        let all = filter::of_rule(&rule.filters, &rule.backend_refs)?;
+        let filters = filter::translate(&all, "", Abilities { redirect_plugin: true })?;
+        Ok(filters.plugins(&tags(origin, rule.name.as_deref())))
+    };
+    rules.iter().map(of_rule).collect()
+}
+
+/// Names of KongPlugins that a rule's filters attach.
+fn extensions(rule: &GrpcRule) -> Vec<&str> {
+    let only = rule.backend_refs.iter().flat_map(|backend| &backend.filters);
+    filter::extensions(rule.filters.iter().chain(only))
 }
 
 /// A method as a regular expression on the path; what is absent matches anything.
@@ -131,7 +167,7 @@ fn headers(matches: &[ValueMatch]) -> Option<BTreeMap<String, Vec<String>>> {
 struct Split<'r, 'a> {
     admitted: &'r Admitted<'a>,
     host_index: usize,
-    host: &'a str,
+    host: &'r str,
     rule_index: usize,
     match_index: usize,
     rule: &'a GrpcRule,
@@ -164,7 +200,8 @@ fn expressions<'a>(ctx: &mut Context<'a>, admitted: &[Admitted<'a>], rules: &mut
             ..Route::default()
         };
         if let Some(service) = rules.services.get_mut(&name) {
-            let (plugins, extensions) = (Vec::new(), Vec::new());
+            let plugins = admitted.filters.get(split.rule_index).cloned().unwrap_or_default();
+            let extensions = extensions(split.rule);
             service.routes.push(RouteRule { route, origin, plugins, extensions, settled: true });
         }
     }
@@ -173,7 +210,7 @@ fn expressions<'a>(ctx: &mut Context<'a>, admitted: &[Admitted<'a>], rules: &mut
 /// Every match of a GRPCRoute under every hostname; a rule without matches counts as one that matches all.
 fn split<'r, 'a>(admitted: &'r Admitted<'a>) -> Vec<Split<'r, 'a>> {
     let spec = &admitted.route.spec;
-    let hosts: Vec<&'a str> = match spec.hostnames.as_slice() {
+    let hosts: Vec<&'r str> = match admitted.hosts.as_slice() {
         [] => vec![""],
         hosts => hosts.iter().map(String::as_str).collect(),
     };

@@ -11,15 +11,15 @@ pub(super) use expressions::ANYTHING;
 
 use std::collections::BTreeMap;
 
-use kong::model::{Plugin, Route};
+use kong::model::Route;
 
 use super::super::Context;
 use super::super::rules::{Origin, RouteRule, Rules, ServiceRule};
 use super::attach::Gateways;
 use super::filter::{self, Abilities, FilterError, Filters};
-use super::{Served, backend, hostname};
-use crate::gateway_api::{HttpFilter, HttpMatch, HttpRoute, HttpRule};
-use crate::options::Gate;
+use super::{Served, backend};
+use crate::gateway_api::{HttpMatch, HttpRoute, HttpRule};
+use crate::options::{Engine, Gate};
 use crate::outcome::Reason;
 
 /// An HTTPRoute that is served, with what its listeners made of it.
@@ -99,9 +99,7 @@ fn admit<'a>(
     let spec = &route.spec;
     let served: Served<'a> =
         super::serve(ctx, gateways, origin, &spec.parent_refs, Some(&spec.hostnames))?;
-    let listeners: Vec<Option<&str>> =
-        served.listeners.iter().map(|slot| slot.listener.hostname()).collect();
-    let hosts = hostname::effective(&listeners, &spec.hostnames);
+    let hosts = served.hostnames(&spec.hostnames);
     let protocols = served.protocols(&[("HTTP", "http"), ("HTTPS", "https")]);
     Some(Admitted { route, origin, hosts, protocols })
 }
@@ -141,7 +139,13 @@ fn services<'a>(
             known.entry(fingerprint).or_insert_with(first).clone()
         };
         if !rules.services.contains_key(&name) {
-            let service = backend::service(ctx, admitted.origin, &name, "http", &rule.backend_refs);
+            let mut service =
+                backend::service(ctx, admitted.origin, &name, "http", &rule.backend_refs);
+            let redirects = rule.filters.iter().any(|filter| filter.kind == "RequestRedirect");
+            if ctx.options.engine == Engine::Flotilla && rule.backend_refs.is_empty() && !redirects
+            {
+                service.plugins.push(backend::termination());
+            }
             rules.services.insert(name.clone(), service);
         }
         if let Some(service) = rules.services.get_mut(&name) {
@@ -194,25 +198,14 @@ fn filters(
     abilities: Abilities,
 ) -> Result<Filters, FilterError> {
     let path = matched.path.as_ref().map_or("", |path| path.value());
-    filter::translate(&rule.filters, path, abilities)
-}
-
-/// The plugins of filters as entities that carry the tags of their route.
-fn plugins(filters: &Filters, tags: &[String]) -> Vec<Plugin> {
-    let plugin = |plugin: &filter::FilterPlugin| Plugin {
-        name: Some(plugin.name.to_owned()),
-        config: plugin.config.as_object().cloned(),
-        tags: Some(tags.to_vec()),
-        ..Plugin::default()
-    };
-    filters.plugins.iter().map(plugin).collect()
+    let all = filter::of_rule(&rule.filters, &rule.backend_refs)?;
+    filter::translate(&all, path, abilities)
 }
 
 /// Names of KongPlugins that a rule's filters attach.
-fn extensions(filters: &[HttpFilter]) -> Vec<&str> {
-    let extension = |filter: &'_ HttpFilter| filter.kind == "ExtensionRef";
-    let named = filters.iter().filter(|filter| extension(filter));
-    named.filter_map(|filter| filter.extension_ref.as_ref()).map(|to| to.name.as_str()).collect()
+fn extensions(rule: &HttpRule) -> Vec<&str> {
+    let only = rule.backend_refs.iter().flat_map(|backend| &backend.filters);
+    filter::extensions(rule.filters.iter().chain(only))
 }
 
 /// A route with what every HTTPRoute's routes have.

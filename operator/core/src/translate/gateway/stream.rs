@@ -9,6 +9,7 @@ use super::matcher::{self, Matcher};
 use super::{Served, backend, tags};
 use crate::gateway_api::{RouteSpec, StreamRule};
 use crate::object::Object;
+use crate::options::Engine;
 use crate::outcome::Reason;
 
 /// Priority of every stream route in the expressions dialect.
@@ -78,10 +79,14 @@ fn add<'a, K: Object>(
         ctx.outcomes.fail(origin.reference(), Reason::Invalid, message);
         return;
     }
+    let hosts = match ctx.options.engine {
+        Engine::Flotilla if flavor.by_name => served.hostnames(&spec.hostnames),
+        Engine::Flotilla | Engine::Kong => spec.hostnames.clone(),
+    };
     for (index, rule) in spec.rules.iter().enumerate() {
         let name = format!("{}.{}.{}.{index}", flavor.prefix, origin.namespace(), origin.name());
         let mut service = backend::service(ctx, origin, &name, flavor.service, &rule.backend_refs);
-        let mut route = matching(flavor, &served, &spec.hostnames, ctx.options.expressions());
+        let mut route = matching(flavor, &served, &hosts, ctx.options.expressions());
         route.name = Some(format!("{name}.0"));
         route.tags = Some(tags(origin, rule.name.as_deref()));
         let (plugins, extensions) = (Vec::new(), Vec::new());

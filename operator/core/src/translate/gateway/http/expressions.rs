@@ -6,7 +6,7 @@ use super::super::filter::Abilities;
 use super::super::matcher::{self, Matcher};
 use super::super::priority::{self, HttpTraits};
 use super::super::{path, tags};
-use super::{Admitted, Drafted, RouteRule, Unroutable, extensions, filters, plugins, route};
+use super::{Admitted, Drafted, RouteRule, Unroutable, extensions, filters, route};
 use crate::annotations;
 use crate::gateway_api::{HttpMatch, HttpRule, ValueMatch};
 
@@ -146,8 +146,8 @@ fn kong_route<'a>(
     route.expression =
         Some(Some(expression).filter(|text| !text.is_empty()).unwrap_or_else(anything));
     route.priority = Some(priority);
-    let plugins = plugins(&filters, &tags);
-    let extensions = extensions(&split.rule.filters);
+    let plugins = filters.plugins(&tags);
+    let extensions = extensions(split.rule);
     let route = RouteRule { route, origin: admitted.origin, plugins, extensions, settled: true };
     Ok(Drafted { rule: split.rule_index, route })
 }

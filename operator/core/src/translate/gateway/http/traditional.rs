@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::filter::{self, Abilities};
 use super::super::{backend, path, tags};
-use super::{Admitted, Drafted, RouteRule, Unroutable, extensions, filters, plugins, route};
+use super::{Admitted, Drafted, RouteRule, Unroutable, extensions, filters, route};
 use crate::gateway_api::{HttpMatch, HttpRule, ValueMatch};
 
 /// A match with its place.
@@ -83,8 +83,8 @@ fn catch_all<'a>(
     let tags = tags(admitted.origin, None);
     let mut route = route(admitted, name(admitted, index, 0), tags.clone());
     route.hosts = hosts(admitted);
-    let plugins = plugins(&filters, &tags);
-    let extensions = extensions(&rule.filters);
+    let plugins = filters.plugins(&tags);
+    let extensions = extensions(rule);
     let route = RouteRule { route, origin: admitted.origin, plugins, extensions, settled: false };
     Ok(Drafted { rule: index, route })
 }
@@ -112,8 +112,8 @@ fn shared<'a>(
     let prefix = first.matched.path.as_ref().map_or("/", |path| path.value());
     let paths = if filters.capture { path::traditional_capture(prefix) } else { own_paths() };
     route.paths = Some(paths).filter(|paths| !paths.is_empty());
-    let plugins = plugins(&filters, &tags);
-    let extensions = extensions(&first.rule.filters);
+    let plugins = filters.plugins(&tags);
+    let extensions = extensions(first.rule);
     let route = RouteRule { route, origin: admitted.origin, plugins, extensions, settled: false };
     Ok(Drafted { rule: first.rule_index, route })
 }
