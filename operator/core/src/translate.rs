@@ -78,10 +78,11 @@ pub fn translate(snapshot: &Snapshot, options: &Options) -> Translation {
 fn assemble<'a>(ctx: &mut Context<'a>, rules: Rules<'a>) -> Document {
     let Rules { services: rules, tls } = rules;
     let mut known = BTreeSet::new();
+    let policies = gateway::backend_tls(ctx);
     let mut services: Vec<Assembled<'a>> = Vec::with_capacity(rules.len());
     let mut upstreams: Vec<Upstream> = Vec::with_capacity(rules.len());
     for rule in rules.into_values() {
-        let (service, upstream) = services::assemble(ctx, rule, &mut known);
+        let (service, upstream) = services::assemble(ctx, rule, &policies, &mut known);
         services.extend(service);
         upstreams.extend(upstream);
     }

@@ -161,7 +161,7 @@ pub(super) struct Fault {
     pub(super) objects: Vec<ObjectRef>,
 }
 
-/// The targets of all backends of a service, equal ones merged; and the port of the first backend.
+/// The targets of all backends of a service, equal ones merged; and the port of the last backend.
 pub(super) fn gather<'a>(
     ctx: &Context<'a>,
     parent: Origin<'a>,
@@ -188,7 +188,7 @@ pub(super) fn gather<'a>(
                 continue;
             }
         };
-        number = number.or_else(|| u16::try_from(found.number).ok());
+        number = u16::try_from(found.number).ok().or(number);
         for target in weighed(backend, targets(ctx, *resolved, found)) {
             merge(&mut all, target);
         }

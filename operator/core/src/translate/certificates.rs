@@ -16,13 +16,22 @@ pub(super) use authority::authorities;
 use super::Context;
 use super::rules::{ListenerCertificate, TlsClaim};
 use crate::names;
-use crate::object::{Object as _, ObjectRef, by_age};
+use crate::object::{Object as _, ObjectRef};
 use crate::outcome::Reason;
 use pair::Pair;
+
+/// What a Secret is wanted for. The last in this order gives a certificate its tags, as with Kong Ingress Controller.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    Listener,
+    Host,
+    Client,
+}
 
 /// Who wants a Secret served, and under which names.
 struct Wish<'a> {
     secret: &'a Secret,
+    what_for: Use,
     names: Vec<&'a str>,
     parent: Option<ObjectRef>,
 }
@@ -30,7 +39,7 @@ struct Wish<'a> {
 /// One pair with every Secret that holds it.
 struct Merged<'a> {
     pair: Pair,
-    secrets: Vec<&'a Secret>,
+    secrets: Vec<(Use, &'a Secret)>,
     names: BTreeSet<String>,
 }
 
@@ -62,6 +71,7 @@ pub(super) fn certificates<'a>(
         match ctx.snapshot.secrets.get(namespace, name) {
             Some(secret) => wishes.push(Wish {
                 secret,
+                what_for: Use::Host,
                 names: claim.hosts,
                 parent: Some(claim.parent.reference()),
             }),
@@ -76,10 +86,16 @@ pub(super) fn certificates<'a>(
     }
     wishes.extend(listeners.into_iter().map(|listener| Wish {
         secret: listener.secret,
+        what_for: Use::Listener,
         names: vec![listener.hostname],
         parent: Some(listener.gateway.reference()),
     }));
-    wishes.extend(clients.map(|secret| Wish { secret, names: Vec::new(), parent: None }));
+    wishes.extend(clients.map(|secret| Wish {
+        secret,
+        what_for: Use::Client,
+        names: Vec::new(),
+        parent: None,
+    }));
     let merged = merge(ctx, wishes);
     finish(merged)
 }
@@ -91,7 +107,7 @@ fn merge<'a>(
     let mut merged: BTreeMap<(String, String), Merged<'a>> = BTreeMap::new();
     let mut taken: BTreeMap<&'a str, (String, String)> = BTreeMap::new();
     let mut owners: BTreeMap<&'a str, ObjectRef> = BTreeMap::new();
-    for Wish { secret, names, parent } in wishes {
+    for Wish { secret, what_for, names, parent } in wishes {
         let pair = match Pair::of(secret) {
             Ok(pair) => pair,
             Err(error) => {
@@ -108,9 +124,7 @@ fn merge<'a>(
             secrets: Vec::new(),
             names: BTreeSet::new(),
         });
-        if !entry.secrets.iter().any(|known| known.reference() == secret.reference()) {
-            entry.secrets.push(secret);
-        }
+        entry.secrets.push((what_for, secret));
         for name in names {
             let owner = taken.entry(name).or_insert_with(|| key.clone());
             if *owner == key {
@@ -133,10 +147,13 @@ fn finish(merged: BTreeMap<(String, String), Merged<'_>>) -> Certificates {
     let mut certificates = Vec::new();
     let mut ids = BTreeMap::new();
     for Merged { pair, mut secrets, names } in merged.into_values() {
-        secrets.sort_by(|a, b| by_age(*a, *b));
-        let Some(first) = secrets.first() else { continue };
+        let age = |secret: &Secret| secret.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        secrets.sort_by_key(|(what_for, secret)| (age(secret), secret.uid(), *what_for));
+        let Some((_, first)) = secrets.first() else { continue };
         let id = first.uid().to_owned();
-        for secret in &secrets {
+        let last = secrets.iter().map(|(what_for, _)| *what_for).max();
+        let tagged = secrets.iter().find(|(what_for, _)| Some(*what_for) == last);
+        for (_, secret) in &secrets {
             ids.insert((secret.namespace().to_owned(), secret.name().to_owned()), id.clone());
         }
         let sni = |name: String| Sni {
@@ -148,7 +165,7 @@ fn finish(merged: BTreeMap<(String, String), Merged<'_>>) -> Certificates {
             id: Some(id.clone()).filter(|id| !id.is_empty()),
             cert: Some(pair.cert),
             key: Some(pair.key),
-            tags: Some(names::tags_of(*first)),
+            tags: tagged.map(|(_, secret)| names::tags_of(*secret)),
             snis: names.into_iter().map(sni).collect(),
             ..Certificate::default()
         });

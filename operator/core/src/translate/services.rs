@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kong::model::{Reference, Service, Upstream};
 
 use super::backends::{self, Fault, Resolved};
+use super::gateway::{BackendTls, ByService};
 use super::rules::{Backend, Origin, RouteRule, ServiceRule};
 use super::{Context, upstreams};
 use crate::annotations::{self, boolean};
@@ -30,6 +31,7 @@ pub(crate) struct Assembled<'a> {
 pub(super) fn assemble<'a>(
     ctx: &mut Context<'a>,
     rule: ServiceRule<'a>,
+    policies: &ByService<'a, BackendTls<'a>>,
     known: &mut BTreeSet<String>,
 ) -> (Option<Assembled<'a>>, Option<Upstream>) {
     let ServiceRule { mut service, namespace, backends, parent, routes, plugins } = rule;
@@ -44,7 +46,12 @@ pub(super) fn assemble<'a>(
         }
     }
     distinct.sort_by_key(|resolved| (resolved.origin.namespace(), resolved.origin.name()));
-    service.tags = tags(parent, &distinct);
+    service.tags = match found.iter().flatten().collect::<Vec<_>>()[..] {
+        _ if !agreed => None,
+        [] => Some(names::unknown_tags()),
+        [one] => Some(names::tags(one.origin)),
+        [_, _, ..] => Some(names::tags(parent)),
+    };
     let mut client_certificate = None;
     if agreed {
         for resolved in &distinct {
@@ -57,7 +64,17 @@ pub(super) fn assemble<'a>(
             authorities(ctx, &mut service, first.origin);
         }
     }
-    let upstream = upstream(ctx, &mut service, known, (parent, &pairs, &distinct));
+    let mut upstream = upstream(ctx, &mut service, known, (parent, &pairs, &distinct));
+    let covered = distinct.iter().find_map(|resolved| {
+        let Resolved { service, .. } = resolved;
+        Some((*resolved, policies.get(&(service.namespace(), service.name()))?))
+    });
+    if let Some((resolved, tls)) = covered {
+        verify_backend(ctx, &mut service, resolved.origin, tls);
+        if let Some(upstream) = &mut upstream {
+            upstream.host_header = Some(tls.hostname.to_owned());
+        }
+    }
     service.plugins = plugins;
     let assembled =
         Assembled { service, namespace, backends: distinct, routes, client_certificate };
@@ -138,12 +155,20 @@ fn agree(ctx: &mut Context<'_>, name: &str, found: &[Option<Resolved<'_>>]) -> b
     agreed
 }
 
-fn tags(parent: Origin<'_>, backends: &[Resolved<'_>]) -> Option<Vec<String>> {
-    match backends {
-        [] => Some(names::unknown_tags()),
-        [one] => Some(names::tags(one.origin)),
-        [_, _, ..] => Some(names::tags(parent)),
-    }
+/// Applies a BackendTLSPolicy. It covers the whole Kong service, also where it names one backend of several: a Kong
+/// service speaks one protocol.
+fn verify_backend(
+    ctx: &mut Context<'_>,
+    service: &mut Service,
+    origin: Origin<'_>,
+    tls: &BackendTls<'_>,
+) {
+    let grpc = service.protocol.as_deref().is_some_and(|protocol| protocol.starts_with("grpc"));
+    service.protocol = Some(if grpc { "grpcs" } else { "https" }.to_owned());
+    service.tls_verify = Some(true);
+    service.tls_verify_depth = tls.verify_depth.or(service.tls_verify_depth);
+    let ids = named_authorities(ctx, origin, tls.ca_secrets.iter().copied(), &tls.ca_config_maps);
+    service.ca_certificates = Some(ids).filter(|ids| !ids.is_empty());
 }
 
 const PROTOCOLS: [&str; 9] =
@@ -249,9 +274,23 @@ fn authorities(ctx: &mut Context<'_>, service: &mut Service, origin: Origin<'_>)
         let message = "CA certificates requested for service without TLS verification enabled";
         return ctx.outcomes.fail(origin.reference(), Reason::Invalid, message);
     }
+    let maps: Vec<&str> = annotations::list(maps).collect();
+    let ids = named_authorities(ctx, origin, annotations::list(secrets), &maps);
+    if !ids.is_empty() {
+        service.ca_certificates = Some(ids);
+    }
+}
+
+/// The ids of authorities in Secrets and ConfigMaps of a Service's namespace.
+fn named_authorities<'n>(
+    ctx: &mut Context<'_>,
+    origin: Origin<'_>,
+    secrets: impl Iterator<Item = &'n str>,
+    maps: &[&'n str],
+) -> Vec<String> {
     let namespace = origin.namespace();
     let mut ids = Vec::new();
-    for name in annotations::list(secrets) {
+    for name in secrets {
         match ctx.snapshot.secrets.get(namespace, name) {
             Some(secret) => {
                 let id = secret.data.as_ref().and_then(|data| data.get("id"));
@@ -266,7 +305,7 @@ fn authorities(ctx: &mut Context<'_>, service: &mut Service, origin: Origin<'_>)
             }
         }
     }
-    for name in annotations::list(maps) {
+    for &name in maps {
         match ctx.snapshot.config_maps.get(namespace, name) {
             Some(map) => {
                 let id = map.data.as_ref().and_then(|data| data.get("id")).cloned();
@@ -280,9 +319,7 @@ fn authorities(ctx: &mut Context<'_>, service: &mut Service, origin: Origin<'_>)
             }
         }
     }
-    if !ids.is_empty() {
-        service.ca_certificates = Some(ids);
-    }
+    ids
 }
 
 fn authority(

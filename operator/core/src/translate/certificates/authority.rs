@@ -25,7 +25,7 @@ struct Said<'a> {
     cert: Option<String>,
 }
 
-/// Makes an entity of each authority; of two with one id the oldest.
+/// Makes an entity of each authority; of two with one id the oldest. Secrets belong to a class, ConfigMaps do not.
 pub(in super::super) fn authorities(ctx: &mut Context<'_>) -> Vec<CaCertificate> {
     let mut said = Vec::new();
     for secret in &ctx.snapshot.secrets {
@@ -42,7 +42,7 @@ pub(in super::super) fn authorities(ctx: &mut Context<'_>) -> Vec<CaCertificate>
         }
     }
     for map in &ctx.snapshot.config_maps {
-        if map.label(LABEL) == Some("true") && ctx.class.serves(&**map) {
+        if map.label(LABEL) == Some("true") {
             let text = |key: &str| map.data.as_ref().and_then(|data| data.get(key)).cloned();
             said.push(Said {
                 origin: Origin::of(&**map),
