@@ -1,9 +1,11 @@
 //! The operator's shell: everything that talks to the cluster and to proxies.
 
 pub mod admin;
+pub mod cli;
 pub mod fleet;
 pub mod lease;
 pub mod serve;
+pub mod standalone;
 pub mod ticks;
 pub mod translator;
 pub mod trust;

@@ -1,2 +1,7 @@
 //! The `flotilla` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    operator::cli::main()
+}

@@ -28,22 +28,24 @@ use tracing::{info, warn};
 use self::quarantine::Quarantine;
 use self::render::{Rendered, render};
 use crate::fleet::Blame;
-use crate::ticks::Ticks;
 
 mod quarantine;
 mod render;
 
-/// Where objects come from: watches of a cluster, or files of a folder.
-pub trait Source: Send + Sync + 'static {
-    /// Everything as it is now; `None` until every required kind has been listed once.
-    fn snapshot(&self) -> Option<Snapshot>;
+/// All objects at one moment, from the watches of a cluster or the files of a folder.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// The objects.
+    pub snapshot: Arc<Snapshot>,
+    /// When the first change since the last scene was seen.
+    pub changed_at: Moment,
 }
 
 /// What the translator follows.
 #[derive(Clone, Debug)]
 pub struct Inputs {
-    /// Ticked after every change of an object.
-    pub dirty: watch::Receiver<u64>,
+    /// The objects; `None` until every required kind has been listed once.
+    pub scenes: watch::Receiver<Option<Scene>>,
     /// What a translation depends on beside the objects.
     pub options: watch::Receiver<Options>,
     /// The fleet: its instances tell which dialects are needed.
@@ -117,14 +119,11 @@ impl TranslatorMetrics {
 
 /// The translator of one fleet.
 #[derive(Debug)]
-pub struct Translator<S> {
-    source: Arc<S>,
+pub struct Translator {
     inputs: Inputs,
     outputs: Outputs,
     metrics: TranslatorMetrics,
-    ticks: Ticks,
     number: u64,
-    changed_at: Option<Moment>,
     quarantine: Quarantine,
     last: Option<Rendered>,
     ran: Option<Instant>,
@@ -133,24 +132,15 @@ pub struct Translator<S> {
 /// The shortest time between the beginnings of two translations.
 const FLOOR: Duration = Duration::from_millis(20);
 
-impl<S: Source> Translator<S> {
+impl Translator {
     /// A translator that has not run yet.
     #[must_use]
-    pub fn new(
-        source: Arc<S>,
-        inputs: Inputs,
-        outputs: Outputs,
-        metrics: TranslatorMetrics,
-        ticks: Ticks,
-    ) -> Self {
+    pub fn new(inputs: Inputs, outputs: Outputs, metrics: TranslatorMetrics) -> Self {
         Self {
-            source,
             inputs,
             outputs,
             metrics,
-            ticks,
             number: 0,
-            changed_at: None,
             quarantine: Quarantine::default(),
             last: None,
             ran: None,
@@ -161,7 +151,6 @@ impl<S: Source> Translator<S> {
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut dialects = BTreeSet::new();
         loop {
-            self.changed_at.get_or_insert(self.ticks.now());
             self.translate(&dialects).await;
             // Biased: the end first, then blame, so that a refused revision is replaced before a new one.
             tokio::select! {
@@ -169,19 +158,18 @@ impl<S: Source> Translator<S> {
                 () = shutdown.requested() => return,
                 Ok(()) = self.inputs.blame.changed() => self.take_blame(),
                 Ok(()) = self.inputs.options.changed() => {}
-                Ok(()) = self.inputs.dirty.changed() => {}
+                Ok(()) = self.inputs.scenes.changed() => {}
                 () = other_dialects(&mut self.inputs.view, &mut dialects) => {}
             }
-            self.inputs.dirty.borrow_and_update();
         }
     }
 
     async fn translate(&mut self, dialects: &BTreeSet<Dialect>) {
-        let changed_at = *self.changed_at.get_or_insert(self.ticks.now());
         if let Some(ran) = self.ran {
             tokio::time::sleep_until(ran + FLOOR).await;
         }
-        let Some(snapshot) = self.source.snapshot() else { return };
+        let Some(scene) = self.inputs.scenes.borrow_and_update().clone() else { return };
+        let Scene { snapshot, changed_at } = scene;
         self.quarantine.forgive(&snapshot);
         let started = Instant::now();
         let options = self.inputs.options.borrow_and_update().clone();
@@ -195,7 +183,6 @@ impl<S: Source> Translator<S> {
             Err(_) => return,
         };
         self.ran = Some(started);
-        self.changed_at = None;
         self.metrics.runs.inc();
         self.metrics.seconds.observe(started.elapsed().as_secs_f64());
         self.publish(rendered, changed_at);
@@ -237,7 +224,7 @@ impl<S: Source> Translator<S> {
             return;
         }
         let Some(last) = &self.last else { return };
-        let Some(snapshot) = self.source.snapshot() else { return };
+        let Some(scene) = self.inputs.scenes.borrow().clone() else { return };
         let body = last.bodies.get(&blame.dialect);
         let guilty = quarantine::guilty(&blame.refusal, body);
         if guilty.is_empty() {
@@ -247,7 +234,7 @@ impl<S: Source> Translator<S> {
             warn!(revision = blame.number, %object, why, "object left out");
         }
         self.metrics.fallbacks.inc();
-        self.quarantine.add(&snapshot, guilty, &blame.refusal.message);
+        self.quarantine.add(&scene.snapshot, guilty, &blame.refusal.message);
     }
 }
 

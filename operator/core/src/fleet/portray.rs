@@ -37,6 +37,7 @@ pub(crate) fn instance(
         });
     let view = InstanceView {
         member: instance.member.clone(),
+        found_at: instance.found_at,
         sync,
         since: unchanged.map_or(wanted.now, |before| before.since),
         desired,

@@ -144,6 +144,8 @@ pub struct Rejected {
 pub struct InstanceView {
     /// The member that discovery found.
     pub member: Member,
+    /// When it was found.
+    pub found_at: Moment,
     /// Its state in one word.
     pub sync: Sync,
     /// Since when it is in that state.
