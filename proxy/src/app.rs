@@ -69,7 +69,8 @@ impl Gateway {
     /// A gateway without configuration.
     pub fn new(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
         let dns = Arc::new(Dns::new());
-        let services: Arc<dyn Services> = Arc::new(World::new());
+        let (verified, unverified) = tls::for_plugins(Arc::new(trusted(&settings)));
+        let services: Arc<dyn Services> = Arc::new(World::new(verified, unverified));
         let plugins = Context { services, lasting: Arc::new(Lasting::default()) };
         let basics = Basics {
             default: tls::default_certificate()

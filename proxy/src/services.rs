@@ -1,35 +1,47 @@
 //! The world that plugins are given: time, chance, and places to send to.
 
-use std::sync::Arc;
+mod http_sink;
+mod ldap;
+mod queue;
+mod redis;
+mod sinks;
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use proxy_core::exchange::Later;
 use proxy_core::plugin::{Ldap, Redis, Reply, ServiceError, Services, Sink, Target};
+use rustls::ClientConfig;
 
 /// The machine.
 pub struct World {
     hostname: String,
+    tls: Arc<ClientConfig>,
+    unverified: Arc<ClientConfig>,
+    /// Sinks in use, so that a new configuration finds its queues again.
+    sinks: Mutex<Vec<(Target, Weak<dyn Sink>)>>,
+    redis: redis::Connections,
 }
 
 impl World {
-    /// The machine that this runs on.
-    pub fn new() -> Self {
+    /// The machine that this runs on; `tls` is how it talks to servers whose certificates it checks.
+    #[must_use]
+    pub fn new(tls: Arc<ClientConfig>, unverified: Arc<ClientConfig>) -> Self {
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Self { hostname: hostname.trim().to_owned() }
+        Self {
+            hostname: hostname.trim().to_owned(),
+            tls,
+            unverified,
+            sinks: Mutex::default(),
+            redis: redis::Connections::default(),
+        }
     }
-}
 
-impl Default for World {
-    fn default() -> Self {
-        Self::new()
+    /// The TLS for a server, verified or not.
+    fn tls(&self, verify: bool) -> Arc<ClientConfig> {
+        Arc::clone(if verify { &self.tls } else { &self.unverified })
     }
-}
-
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn send(&self, _record: Bytes) {}
 }
 
 impl Services for World {
@@ -48,29 +60,43 @@ impl Services for World {
         &self.hostname
     }
 
-    fn sink(&self, _target: &Target) -> Arc<dyn Sink> {
-        Arc::new(Nowhere)
+    fn sink(&self, target: &Target) -> Arc<dyn Sink> {
+        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        sinks.retain(|(_, sink)| sink.strong_count() > 0);
+        let known =
+            sinks.iter().find(|(known, _)| known == target).and_then(|(_, sink)| sink.upgrade());
+        known.unwrap_or_else(|| {
+            let sink = sinks::open(target, &self.unverified);
+            sinks.push((target.clone(), Arc::downgrade(&sink)));
+            sink
+        })
     }
 
     fn redis<'a>(
         &'a self,
         server: &'a Redis,
-        _commands: Vec<Vec<Bytes>>,
+        commands: Vec<Vec<Bytes>>,
     ) -> Later<'a, Result<Vec<Reply>, ServiceError>> {
-        let host = server.host.clone();
-        Box::pin(async move { Err(ServiceError::Unreachable(host)) })
+        let tls = server.tls.as_ref().map(|(_, verify)| self.tls(*verify));
+        Box::pin(self.redis.run(server, tls, commands))
     }
 
-    fn redis_detached(&self, server: &Redis, _commands: Vec<Vec<Bytes>>) {
-        tracing::debug!(host = %server.host, "commands are lost: no Redis client yet");
+    fn redis_detached(&self, server: &Redis, commands: Vec<Vec<Bytes>>) {
+        let tls = server.tls.as_ref().map(|(_, verify)| self.tls(*verify));
+        let (connections, server) = (self.redis.clone(), server.clone());
+        sinks::detach(async move {
+            if let Err(error) = connections.run(&server, tls, commands).await {
+                tracing::warn!(host = %server.host, %error, "redis commands are lost");
+            }
+        });
     }
 
     fn ldap_bind<'a>(
         &'a self,
-        _server: &'a Ldap,
+        server: &'a Ldap,
         dn: &'a str,
-        _password: &'a str,
+        password: &'a str,
     ) -> Later<'a, Result<bool, ServiceError>> {
-        Box::pin(async move { Err(ServiceError::Unreachable(dn.to_owned())) })
+        Box::pin(ldap::bind(server, self.tls(server.verify), dn, password))
     }
 }

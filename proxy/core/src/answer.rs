@@ -107,7 +107,13 @@ impl Answer {
                 );
                 Self::new(status, Some("text/html"), page)
             }
-            None => Self::empty(status),
+            None => {
+                let mut answer = Self::empty(status);
+                if status == StatusCode::NO_CONTENT {
+                    answer.headers.remove(CONTENT_LENGTH);
+                }
+                answer
+            }
         }
     }
 

@@ -100,20 +100,9 @@ struct Rules {
 
 /// Log records carry entities whole; without a plugin that logs nobody reads them.
 fn wants_documents(plugins: &Plugins) -> bool {
-    [
-        "http-log",
-        "file-log",
-        "tcp-log",
-        "udp-log",
-        "syslog",
-        "loggly",
-        "datadog",
-        "statsd",
-        "prometheus",
-        "opentelemetry",
-    ]
-    .iter()
-    .any(|name| plugins.uses(name))
+    ["http-log", "file-log", "tcp-log", "udp-log", "syslog", "loggly", "request-termination"]
+        .iter()
+        .any(|name| plugins.uses(name))
 }
 
 fn read<'a, T: Deserialize<'a>>(

@@ -42,6 +42,8 @@ pub struct Exchange {
     pub response: Response,
     /// Headers that a plugin wants on the answer whoever makes it; the gateway appends them before `header_filter`.
     pub early: HeaderMap,
+    /// The answer is one that the upstream gave before: it is marked as the upstream's, not as the gateway's own.
+    pub replayed: bool,
     /// What plugins keep for their own later phases.
     pub notes: Notes,
     /// When what happened.
@@ -66,6 +68,7 @@ impl Exchange {
             identity: Identity::default(),
             response: Response::default(),
             early: HeaderMap::new(),
+            replayed: false,
             notes: Notes::default(),
             moments: Moments { started, ..Moments::default() },
             tries: Vec::new(),

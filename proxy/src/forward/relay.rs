@@ -109,12 +109,21 @@ fn start(
     {
         exchange.response.headers.insert("x-kong-request-id", id);
     }
-    add_charset(exchange.response.status, &mut exchange.response.headers);
-    if exchange.response.filters.is_empty() || length == Length::None {
+    let response = &mut exchange.response;
+    if job.gateway.settings.headers.server {
+        response.headers.entry(header::SERVER).or_insert_with(|| job.gateway.product.clone());
+    }
+    add_charset(response.status, &mut response.headers);
+    if response.filters.is_empty() || length == Length::None {
         return length;
     }
-    exchange.response.headers.remove(header::CONTENT_LENGTH);
-    if exchange.request.method == Method::HEAD { Length::None } else { Length::Unknown }
+    // Whoever changes the length takes the announced one away, or announces another.
+    let announced = response.headers.get(header::CONTENT_LENGTH);
+    match announced.and_then(|length| length.to_str().ok()?.parse().ok()) {
+        Some(announced) => Length::Exact(announced),
+        None if exchange.request.method == Method::HEAD => Length::None,
+        None => Length::Unknown,
+    }
 }
 
 /// Passes a piece through the filters and on.

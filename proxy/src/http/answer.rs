@@ -52,8 +52,13 @@ pub async fn write(
             headers.append(name.clone(), value);
         }
     }
-    if exchange.moments.forwarded.is_some() {
+    if exchange.replayed {
+        // It carries the headers that it had when it came from the upstream.
+    } else if exchange.moments.forwarded.is_some() {
         super::add_answer_headers(gateway, exchange, &mut headers);
+        if gateway.settings.headers.server {
+            headers.entry(header::SERVER).or_insert_with(|| gateway.product.clone());
+        }
     } else {
         let settings = &gateway.settings.headers;
         if settings.latency {
@@ -65,6 +70,9 @@ pub async fn write(
         }
     }
     headers.entry(header::DATE).or_insert_with(|| gateway.date());
+    if status == StatusCode::NO_CONTENT {
+        headers.remove(header::CONTENT_TYPE);
+    }
     exchange.response.status = status;
     exchange.response.headers = headers;
     plan.header_filter(exchange);
@@ -78,6 +86,9 @@ pub async fn write(
     let response = &exchange.response;
     let length = match response.status {
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Length::None,
+        _ if !response.headers.contains_key(header::CONTENT_LENGTH) && !body.is_empty() => {
+            Length::Unknown
+        }
         _ => Length::Exact(body.len() as u64),
     };
     out.head(response.status, None, &response.headers, length);
@@ -88,14 +99,16 @@ pub async fn write(
     }
 }
 
-/// The body after its filters, with a length that is true.
+/// The body after its filters, with a length that is true if it has one.
 fn filtered(exchange: &mut Exchange, body: Bytes) -> Bytes {
     let mut filters = std::mem::take(&mut exchange.response.filters);
     if filters.is_empty() {
         return body;
     }
     let body = filters.iter_mut().fold(body, |body, filter| filter.chunk(body, true));
-    exchange.response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if exchange.response.headers.contains_key(header::CONTENT_LENGTH) {
+        exchange.response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
     body
 }
 

@@ -191,7 +191,4 @@ pub fn add_answer_headers(gateway: &Gateway, exchange: &Exchange, headers: &mut 
         let via = append(headers.get(header::VIA), &own);
         put(headers, header::VIA, &via);
     }
-    if settings.server {
-        headers.entry(header::SERVER).or_insert_with(|| gateway.product.clone());
-    }
 }

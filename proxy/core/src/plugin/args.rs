@@ -55,11 +55,6 @@ impl Args {
         }
     }
 
-    /// The first value of a name; a bare name is `None`.
-    pub(crate) fn first(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.as_deref())
-    }
-
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(known, _)| known == name)
     }

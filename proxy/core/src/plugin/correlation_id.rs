@@ -24,8 +24,8 @@ enum Generator {
     Tracker,
 }
 
-/// The id that the answer repeats.
-struct Echo(HeaderValue);
+/// The id of this request, for the answer and for log records.
+pub(super) struct Correlation(pub(super) HeaderValue);
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
     let name = config.string("header_name");
@@ -61,8 +61,8 @@ impl Plugin for CorrelationId {
             exchange.request.headers.insert(self.header.clone(), id.clone());
             Some(id)
         });
-        if let (true, Some(id)) = (self.echo, id) {
-            exchange.notes.put(Echo(id));
+        if let Some(id) = id {
+            exchange.notes.put(Correlation(id));
         }
         Access::Continue
     }
@@ -71,7 +71,7 @@ impl Plugin for CorrelationId {
         if !self.echo {
             return;
         }
-        let known = exchange.notes.get::<Echo>().map(|echo| echo.0.clone());
+        let known = exchange.notes.get::<Correlation>().map(|known| known.0.clone());
         if let Some(id) = known.or_else(|| self.given(exchange)).or_else(|| self.generate(exchange))
         {
             exchange.response.headers.insert(self.header.clone(), id);

@@ -184,8 +184,10 @@ impl Cors {
                 vary(answer);
                 let origin = request.get(ORIGIN).and_then(text).map(normalized);
                 let found = origin.and_then(|origin| {
-                    let entry = entries.iter().find(|entry| entry.matches(&origin))?;
-                    Some((matches!(entry, Entry::Any), origin))
+                    if entries.iter().any(|entry| matches!(entry, Entry::Any)) {
+                        return Some((true, origin));
+                    }
+                    entries.iter().any(|entry| entry.matches(&origin)).then_some((false, origin))
                 });
                 match found {
                     None => answer.remove(ACCESS_CONTROL_ALLOW_ORIGIN),

@@ -48,5 +48,13 @@ static DEFINITIONS: &[Definition] = &[
     define("request-transformer", 801, A, super::request_transformer::build),
     define("response-transformer", 800, H, super::response_transformer::build),
     define("redirect", 779, A, super::redirect::build),
+    define("proxy-cache", 100, A.and(H), super::proxy_cache::build),
+    define("prometheus", 13, L, super::prometheus::build),
+    define("http-log", 12, L, super::loggers::build_http),
+    define("file-log", 9, L, super::loggers::build_file),
+    define("udp-log", 8, L, super::loggers::build_udp),
+    define("tcp-log", 7, L, super::loggers::build_tcp),
+    define("loggly", 6, L, super::loggers::build_loggly),
+    define("syslog", 4, L, super::loggers::build_syslog),
     define("request-termination", 2, A, super::request_termination::build),
 ];

@@ -1,0 +1,209 @@
+//! The log record of a request, as every logging plugin sends it.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+
+use super::args::Args;
+use super::template::Template;
+use super::{Config, DEFAULT_WORKSPACE};
+use crate::exchange::{Entity, Exchange, Source, text};
+
+/// Fields that a configuration adds to the record.
+pub(super) struct CustomFields(Vec<(String, Template)>);
+
+impl CustomFields {
+    /// Takes those whose code is one `return` of an expression; there is no Lua to run the others.
+    pub(super) fn of(config: &Config<'_>) -> Self {
+        let fields = config.config.get("custom_fields_by_lua").and_then(Value::as_object);
+        let field = |(name, code): (&String, &Value)| {
+            let expression =
+                code.as_str()?.trim().strip_prefix("return")?.trim().trim_end_matches(';');
+            Some((name.clone(), Template::parse(&format!("$({expression})"))))
+        };
+        Self(fields.into_iter().flatten().filter_map(field).collect())
+    }
+}
+
+/// The record as JSON text.
+pub(super) fn record(exchange: &Exchange, custom: &CustomFields) -> Bytes {
+    let mut record = fields(exchange);
+    for (name, template) in &custom.0 {
+        match template.render(exchange) {
+            Ok(value) if !value.is_empty() => {
+                record.insert(name.clone(), value.into());
+            }
+            Ok(_) => {
+                record.remove(name);
+            }
+            Err(_) => {}
+        }
+    }
+    Value::Object(record).to_string().into()
+}
+
+fn fields(exchange: &Exchange) -> Map<String, Value> {
+    let mut record = Map::new();
+    let mut put = |name: &str, value: Value| record.insert(name.to_owned(), value);
+    put("request", request(exchange));
+    put(
+        "response",
+        json!({
+            "status": exchange.response.status.as_u16(),
+            "headers": headers(&exchange.response.headers),
+            "size": exchange.response.size,
+        }),
+    );
+    put("upstream_uri", upstream_uri(exchange).into());
+    put("upstream_status", upstream_status(exchange).into());
+    let moments = &exchange.moments;
+    put(
+        "latencies",
+        json!({
+            "request": moments.request(),
+            "kong": kong_latency(exchange),
+            "proxy": moments.upstream().map_or(-1, |time| i64::try_from(time).unwrap_or(i64::MAX)),
+            "receive": moments.receive(),
+        }),
+    );
+    if let Some(route) = &exchange.matched.route {
+        put("tries", exchange.tries.iter().map(attempt).collect());
+        put("route", entity(route));
+    }
+    if let Some(service) = &exchange.matched.service {
+        put("service", entity(service));
+    }
+    if let Some(consumer) = &exchange.identity.consumer {
+        put("consumer", parse(&consumer.document));
+    }
+    if let Some(credential) = &exchange.identity.credential {
+        put("authenticated_entity", json!({ "id": credential.id }));
+    }
+    if let Some(id) = exchange.notes.get::<super::correlation_id::Correlation>() {
+        put("correlation_id", text(&id.0).unwrap_or_default().into());
+    }
+    put("client_ip", exchange.client.ip.to_string().into());
+    put("started_at", milliseconds(moments.started).into());
+    put(
+        "source",
+        if exchange.response.source == Source::Upstream { "upstream" } else { "kong" }.into(),
+    );
+    put("workspace", DEFAULT_WORKSPACE.into());
+    put("workspace_name", "default".into());
+    record
+}
+
+/// Milliseconds that the gateway itself took.
+pub(super) fn kong_latency(exchange: &Exchange) -> u64 {
+    let moments = &exchange.moments;
+    match moments.forwarded {
+        Some(_) => crate::exchange::Moments::between(Some(moments.started), moments.forwarded),
+        None => moments.request(),
+    }
+}
+
+fn milliseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn request(exchange: &Exchange) -> Value {
+    let request = &exchange.request;
+    let mut fields = json!({
+        "id": exchange.id,
+        "uri": request.target,
+        "url": format!("{}://{}:{}{}", request.scheme, request.host, request.port, request.target),
+        "querystring": query(request.query.as_deref().unwrap_or_default()),
+        "method": request.method.as_str(),
+        "headers": headers(&request.headers),
+        "size": request.size,
+    });
+    if let Some(tls) = &exchange.client.tls {
+        fields["tls"] = json!({
+            "version": tls.version,
+            "cipher": tls.cipher,
+            "client_verify": if tls.client_verify.is_empty() { "NONE" } else { &tls.client_verify },
+        });
+    }
+    fields
+}
+
+/// What went to the upstream, or would have.
+fn upstream_uri(exchange: &Exchange) -> String {
+    match &exchange.request.query {
+        Some(query) => format!("{}?{query}", exchange.upstream.path),
+        None => exchange.upstream.path.clone(),
+    }
+}
+
+/// The statuses of all tries, the answer's last.
+fn upstream_status(exchange: &Exchange) -> String {
+    let mut statuses: Vec<String> = exchange
+        .tries
+        .iter()
+        .filter_map(|attempt| attempt.code)
+        .map(|code| code.to_string())
+        .collect();
+    if exchange.response.source == Source::Upstream {
+        statuses.push(exchange.response.status.as_str().to_owned());
+    }
+    statuses.join(", ")
+}
+
+fn attempt(attempt: &crate::exchange::Try) -> Value {
+    let mut fields = json!({
+        "ip": attempt.ip.to_string(),
+        "port": attempt.port,
+        "balancer_start": milliseconds(attempt.started),
+        "balancer_start_ns": u64::try_from(attempt.started.as_nanos()).unwrap_or(u64::MAX),
+        "balancer_latency": milliseconds(attempt.latency),
+        "balancer_latency_ns": u64::try_from(attempt.latency.as_nanos()).unwrap_or(u64::MAX),
+    });
+    if let Some(state) = attempt.state {
+        fields["state"] = state.into();
+    }
+    if let Some(code) = attempt.code {
+        fields["code"] = code.into();
+    }
+    fields
+}
+
+fn entity(entity: &Entity) -> Value {
+    parse(&entity.document)
+}
+
+fn parse(document: &str) -> Value {
+    serde_json::from_str(document).unwrap_or(Value::Null)
+}
+
+fn headers(headers: &HeaderMap) -> Value {
+    let mut fields = Map::new();
+    for name in headers.keys() {
+        let secret = matches!(name.as_str(), "authorization" | "proxy-authorization");
+        let value = |value: &http::HeaderValue| {
+            if secret {
+                "REDACTED".into()
+            } else {
+                Value::from(String::from_utf8_lossy(value.as_bytes()))
+            }
+        };
+        let mut values: Vec<Value> = headers.get_all(name).iter().map(value).collect();
+        let one = if values.len() == 1 { values.pop() } else { None };
+        fields.insert(name.as_str().to_owned(), one.unwrap_or(Value::Array(values)));
+    }
+    Value::Object(fields)
+}
+
+fn query(query: &str) -> Value {
+    let mut fields: Map<String, Value> = Map::new();
+    for (name, value) in Args::parse(query).0 {
+        let value = value.map_or(Value::Bool(true), Value::String);
+        match fields.get_mut(&name) {
+            None => {
+                fields.insert(name, value);
+            }
+            Some(Value::Array(values)) => values.push(value),
+            Some(first) => *first = json!([first.clone(), value]),
+        }
+    }
+    Value::Object(fields)
+}
