@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and the process around it.
 
 mod standalone;
+mod translate;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,6 +44,10 @@ enum Format {
 enum Command {
     /// Runs everything on this machine, without a cluster: manifests from a folder, proxies as processes.
     Standalone(standalone::StandaloneArgs),
+    /// Prints the proxies' configuration for some manifests, offline.
+    Translate(translate::TranslateArgs),
+    /// Says what would become of each object of some manifests, offline.
+    Check(translate::CheckArgs),
     /// Prints the version.
     Version,
 }
@@ -66,6 +71,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match command {
         // A person looks at the table: logs only tell what is wrong.
         Command::Standalone(args) => serve(logs, "warn", args.run()),
+        Command::Translate(args) => translate::run(&args),
+        Command::Check(args) => translate::check(&args),
         Command::Version => {
             writeln!(std::io::stdout(), "flotilla {}", env!("CARGO_PKG_VERSION"))?;
             Ok(())

@@ -10,7 +10,7 @@ pub mod ingress;
 pub mod plugin;
 pub mod upstream;
 
-pub use consumer::{KongConsumer, KongConsumerGroup, KongConsumerGroupSpec};
+pub use consumer::{KongConsumer, KongConsumerGroup};
 pub use custom::{KongCustomEntity, KongCustomEntitySpec, KongLicense, KongVault, KongVaultSpec};
 pub use ingress::{
     IngressClassParameters, IngressClassParametersSpec, KongServiceFacade, KongServiceFacadeSpec,

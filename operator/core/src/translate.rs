@@ -88,7 +88,7 @@ fn assemble<'a>(ctx: &mut Context<'a>, rules: Rules<'a>) -> Document {
     }
     for service in &mut services {
         for rule in &mut service.routes {
-            overrides::apply(ctx, &mut rule.route, rule.origin);
+            overrides::apply(ctx, rule);
         }
     }
     let consumers = consumers::consumers(ctx);
@@ -128,8 +128,7 @@ fn assemble<'a>(ctx: &mut Context<'a>, rules: Rules<'a>) -> Document {
 
 /// Nests routes in their service and gives both their ids.
 fn finish(ctx: &Context<'_>, assembled: Assembled<'_>) -> Service {
-    let Assembled { mut service, namespace: _, backends: _, routes, client_certificate: _ } =
-        assembled;
+    let Assembled { mut service, backends: _, routes, client_certificate: _ } = assembled;
     let ids = ctx.options.on(Gate::FillIds);
     let id = |named: Named, name: &Option<String>| {
         name.as_deref().filter(|_| ids).map(|name| names::id(named, name))

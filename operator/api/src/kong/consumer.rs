@@ -1,7 +1,6 @@
 //! KongConsumer and KongConsumerGroup: who calls, and with what credentials.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::CustomResource;
 use kube::core::NamespaceResourceScope;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,19 +36,25 @@ pub struct KongConsumer {
 root_kind!(KongConsumer, "KongConsumer", "v1", "kongconsumers", NamespaceResourceScope);
 
 /// A group of consumers; plugins attach to it by annotation.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[kube(
-    group = "configuration.konghq.com",
-    version = "v1beta1",
-    kind = "KongConsumerGroup",
-    plural = "kongconsumergroups",
-    shortname = "kcg",
-    category = "kong-ingress-controller",
-    namespaced,
-    status = "Conditions",
-    derive = "Default",
-    derive = "PartialEq",
-    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp","description":"Age"}"#,
-    printcolumn = r#"{"name":"Programmed","type":"string","jsonPath":".status.conditions[?(@.type==\"Programmed\")].status"}"#
-)]
-pub struct KongConsumerGroupSpec {}
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KongConsumerGroup {
+    /// Standard object metadata.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub metadata: ObjectMeta,
+    /// Used by Kong's own operator only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    pub spec: Option<serde_json::Value>,
+    /// What the controller observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Conditions>,
+}
+
+root_kind!(
+    KongConsumerGroup,
+    "KongConsumerGroup",
+    "v1beta1",
+    "kongconsumergroups",
+    NamespaceResourceScope
+);

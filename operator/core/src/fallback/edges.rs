@@ -1,4 +1,7 @@
 //! Which object depends on which: the edges of the fallback.
+//!
+//! Where the translation itself copes with an absent object (TLS Secrets, authorities, default
+//! backends, consumer groups) there is no edge: what would be left out with it can go on without.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,9 +45,6 @@ impl Edges<'_> {
         let own = [
             ("konghq.com/upstream-policy", Kind::KongUpstreamPolicy),
             ("konghq.com/override", Kind::KongIngress),
-            ("konghq.com/client-cert", Kind::Secret),
-            ("konghq.com/ca-certificates-secrets", Kind::Secret),
-            ("konghq.com/ca-certificates-configmaps", Kind::ConfigMap),
         ];
         for (key, kind) in own {
             for name in annotations::list(&value(key)) {

@@ -53,7 +53,7 @@ fn key(consumer: &Consumer) -> String {
 pub(super) fn consumers<'a>(ctx: &mut Context<'a>) -> Consumers<'a> {
     let mut all = Consumers { groups: groups(ctx), ..Consumers::default() };
     let mut names: BTreeMap<String, ObjectRef> = BTreeMap::new();
-    let mut claims: BTreeMap<Claim, ObjectRef> = BTreeMap::new();
+    let mut claims: BTreeMap<Claim, (ObjectRef, ObjectRef)> = BTreeMap::new();
     for object in ctx.snapshot.kong_consumers.oldest_first() {
         let object: &'a KongConsumer = object;
         if !ctx.class.serves(object) {
@@ -139,7 +139,7 @@ fn memberships<'a>(
 fn consumer<'a>(
     ctx: &mut Context<'a>,
     object: &'a KongConsumer,
-    claims: &mut BTreeMap<Claim, ObjectRef>,
+    claims: &mut BTreeMap<Claim, (ObjectRef, ObjectRef)>,
 ) -> Consumer {
     let id = object.username.as_deref().filter(|_| ctx.options.on(Gate::FillIds));
     let mut consumer = Consumer {
@@ -167,7 +167,7 @@ fn consumer<'a>(
                         conflict(ctx, &claim, (object.reference(), secret.reference()), winner);
                         continue;
                     }
-                    claims.insert(claim, object.reference());
+                    claims.insert(claim, (object.reference(), secret.reference()));
                 }
                 credential.add(&mut consumer);
                 ctx.outcomes.configured(secret.reference());
@@ -182,7 +182,7 @@ fn conflict(
     ctx: &mut Context<'_>,
     claim: &Claim,
     (consumer, secret): (ObjectRef, ObjectRef),
-    winner: ObjectRef,
+    (winner, kept): (ObjectRef, ObjectRef),
 ) {
     let index = claim.index();
     let message = format!(
@@ -192,7 +192,12 @@ fn conflict(
     let message = format!(
         "Secret has conflicting credential: conflict detected in {index:?} index; {winner} is older and keeps the credential"
     );
-    ctx.outcomes.fail(secret, Reason::Conflicted, message);
+    ctx.outcomes.fail(secret.clone(), Reason::Conflicted, message);
+    if kept != secret {
+        let message =
+            format!("{secret} claims the same credential: conflict detected in {index:?} index");
+        ctx.outcomes.warn(kept, Reason::Conflicted, message);
+    }
     if winner != consumer {
         let message = format!(
             "{consumer} claims a credential of this consumer: conflict detected in {index:?} index"

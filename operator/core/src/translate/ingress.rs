@@ -227,15 +227,11 @@ fn service<'a, 'r>(
     } else {
         (format!("{namespace}.{name}.{port}"), format!("{name}.{namespace}.{port}.svc"))
     };
-    let number = match port {
-        Port::Number(number) => u16::try_from(number).ok(),
-        Port::Name(_) | Port::Implicit => None,
-    };
     rules.services.entry(key.clone()).or_insert_with(|| ServiceRule {
         service: Service {
             name: Some(key),
             host: Some(host),
-            port: Some(number.unwrap_or(80)),
+            port: Some(80),
             protocol: Some("http".into()),
             connect_timeout: Some(TIMEOUT),
             read_timeout: Some(TIMEOUT),

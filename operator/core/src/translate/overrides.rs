@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use kong::model::Route;
 
 use super::Context;
-use super::rules::Origin;
+use super::rules::{Origin, RouteRule};
 use crate::annotations::{boolean, list};
 use crate::object::{Kind, Object};
 use crate::outcome::Reason;
@@ -117,7 +117,9 @@ fn is_sni(name: &str) -> bool {
 }
 
 /// Applies the annotations of `origin` to its route.
-pub(super) fn apply(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
+pub(super) fn apply(ctx: &mut Context<'_>, rule: &mut RouteRule<'_>) {
+    let RouteRule { route, origin, plugins: _, extensions: _, settled } = rule;
+    let origin = *origin;
     route.https_redirect_status_code.get_or_insert(426);
     if !origin.meta.annotations.as_ref().is_some_and(|all| !all.is_empty()) {
         if !ctx.options.expressions() {
@@ -133,6 +135,9 @@ pub(super) fn apply(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>
     flag(ctx, origin, "konghq.com/request-buffering", boolean, &mut route.request_buffering);
     flag(ctx, origin, "konghq.com/response-buffering", boolean, &mut route.response_buffering);
     if !ctx.options.expressions() {
+        if !*settled {
+            narrow(ctx, route, origin);
+        }
         traditional(ctx, route, origin);
     }
 }
@@ -203,6 +208,18 @@ fn traditional(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
         }
     }
     route.path_handling.get_or_insert_with(|| "v0".into());
+    let grpc = |name: &String| name == "grpc" || name == "grpcs";
+    let named = route.protocols.as_deref().unwrap_or_default();
+    if named.iter().any(grpc) {
+        route.strip_path = None;
+        if !named.iter().all(grpc) {
+            route.protocols = Some(vec!["http".into(), "https".into()]);
+        }
+    }
+}
+
+/// What narrows the match, where the source has not said it already.
+fn narrow(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
     whole(origin, "konghq.com/methods", methods(ctx, origin), &mut route.methods);
     whole(origin, "konghq.com/snis", snis(ctx, origin), &mut route.snis);
     let headers = headers(origin);
@@ -212,14 +229,6 @@ fn traditional(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
         route.headers = Some(all.collect());
     }
     aliases(ctx, route, origin);
-    let grpc = |name: &String| name == "grpc" || name == "grpcs";
-    let named = route.protocols.as_deref().unwrap_or_default();
-    if named.iter().any(grpc) {
-        route.strip_path = None;
-        if !named.iter().all(grpc) {
-            route.protocols = Some(vec!["http".into(), "https".into()]);
-        }
-    }
 }
 
 /// One bad item spoils a list, as it does for Kong Ingress Controller.

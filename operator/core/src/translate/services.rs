@@ -17,8 +17,6 @@ use crate::outcome::Reason;
 pub(crate) struct Assembled<'a> {
     /// The entity, without its routes.
     pub(crate) service: Service,
-    /// The namespace of the parent.
-    pub(crate) namespace: &'a str,
     /// What carries the annotations: Services and facades, each once.
     pub(crate) backends: Vec<Resolved<'a>>,
     /// The routes.
@@ -34,7 +32,7 @@ pub(super) fn assemble<'a>(
     policies: &ByService<'a, BackendTls<'a>>,
     known: &mut BTreeSet<String>,
 ) -> (Option<Assembled<'a>>, Option<Upstream>) {
-    let ServiceRule { mut service, namespace, backends, parent, routes, plugins } = rule;
+    let ServiceRule { mut service, namespace: _, backends, parent, routes, plugins } = rule;
     let name = service.name.clone().unwrap_or_default();
     let (found, agreed) = resolve(ctx, parent, &name, &backends);
     let pairs: Vec<(Backend<'a>, Option<Resolved<'a>>)> =
@@ -76,8 +74,7 @@ pub(super) fn assemble<'a>(
         }
     }
     service.plugins = plugins;
-    let assembled =
-        Assembled { service, namespace, backends: distinct, routes, client_certificate };
+    let assembled = Assembled { service, backends: distinct, routes, client_certificate };
     (agreed.then_some(assembled), upstream)
 }
 
@@ -103,7 +100,7 @@ fn upstream<'a>(
     }
     let mut upstream =
         Upstream { name: Some(name), tags: service.tags.clone(), targets, ..Upstream::default() };
-    upstreams::apply(ctx, &mut upstream, distinct);
+    upstreams::apply(ctx, &mut upstream, parent, distinct);
     upstream.algorithm.get_or_insert_with(|| "round-robin".into());
     Some(upstream)
 }

@@ -10,13 +10,22 @@ use crate::object::Object as _;
 use crate::outcome::Reason;
 
 /// Applies what the backends of an upstream name; they agree already.
-pub(super) fn apply(ctx: &mut Context<'_>, upstream: &mut Upstream, backends: &[Resolved<'_>]) {
+///
+/// KongIngress is older than Gateway API and has no effect on its routes.
+pub(super) fn apply(
+    ctx: &mut Context<'_>,
+    upstream: &mut Upstream,
+    parent: Origin<'_>,
+    backends: &[Resolved<'_>],
+) {
     for resolved in backends {
         let origin = resolved.origin;
         if origin.meta.annotations.is_none() {
             continue;
         }
-        older(ctx, upstream, origin);
+        if parent.kind.group() != crate::gateway_api::GROUP {
+            older(ctx, upstream, origin);
+        }
         policy(ctx, upstream, origin);
         if let Some(header) = origin.annotation("konghq.com/host-header") {
             if !header.is_empty() {
@@ -123,8 +132,7 @@ fn policy(ctx: &mut Context<'_>, upstream: &mut Upstream, origin: Origin<'_>) {
     }
     if let Some(sticky) = sticky_sessions {
         upstream.sticky_sessions_cookie = Some(sticky.cookie);
-        upstream.sticky_sessions_cookie_path =
-            Some(sticky.cookie_path.unwrap_or_else(|| "/".into()));
+        upstream.sticky_sessions_cookie_path = sticky.cookie_path;
     }
     set(&mut upstream.healthchecks, healthchecks.map(checks));
 }

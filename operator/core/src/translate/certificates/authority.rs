@@ -53,7 +53,11 @@ pub(in super::super) fn authorities(ctx: &mut Context<'_>) -> Vec<CaCertificate>
     }
     said.sort_by(|a, b| {
         let age = |said: &Said<'_>| said.origin.meta.creation_timestamp.as_ref().map(|time| time.0);
-        age(a).cmp(&age(b)).then_with(|| a.origin.reference().cmp(&b.origin.reference()))
+        age(a)
+            .cmp(&age(b))
+            .then_with(|| a.origin.namespace().cmp(b.origin.namespace()))
+            .then_with(|| a.origin.name().cmp(b.origin.name()))
+            .then_with(|| a.origin.kind.cmp(&b.origin.kind))
     });
     let mut certificates: BTreeMap<String, CaCertificate> = BTreeMap::new();
     for said in said {
@@ -102,8 +106,15 @@ fn read(ctx: &Context<'_>, said: &Said<'_>) -> Result<(String, String), &'static
     if ctx.options.now.is_some_and(|now| expires < now) {
         return Err("expired");
     }
-    drop(parsed);
-    Ok((id, cert))
+    Ok((id, block(&cert)))
+}
+
+/// The certificate's block alone, without text around it.
+fn block(text: &str) -> String {
+    const END: &str = "-----END CERTIFICATE-----";
+    let from = text.find("-----BEGIN").unwrap_or(0);
+    let to = text.find(END).map_or(text.len(), |at| at + END.len());
+    format!("{}\n", text.get(from..to).unwrap_or(text))
 }
 
 /// Tells the object, and every plugin that names the authority by its id.

@@ -106,11 +106,12 @@ pub(super) fn expression(path: &HTTPIngressPath, dialect: &Dialect<'_>) -> Match
 fn other(text: &str, dialect: &Dialect<'_>) -> Matched {
     const FIELD: &str = "http.path";
     let text = if text.is_empty() { "/" } else { text };
-    match text.strip_prefix(dialect.regex_prefix) {
+    let mark = Some(dialect.regex_prefix).filter(|mark| !mark.is_empty());
+    match mark.and_then(|mark| text.strip_prefix(mark)) {
         Some(pattern) => Matched {
             matcher: Matcher::text(FIELD, "~", &format!("^{pattern}")),
             regex: true,
-            length: text.len(),
+            length: pattern.len(),
         },
         None => {
             Matched { matcher: Matcher::text(FIELD, "^=", text), regex: false, length: text.len() }
