@@ -73,8 +73,9 @@ impl Gateway {
         let services: Arc<dyn Services> = Arc::new(World::new(verified, unverified));
         let plugins = Context { services, lasting: Arc::new(Lasting::default()) };
         let basics = Basics {
-            default: tls::default_certificate()
-                .context("failed to make the default certificate")?,
+            default: Arc::new(
+                tls::Defaults::new().context("failed to make the default certificate")?,
+            ),
             trusted: Arc::new(trusted(&settings)),
             verify: settings.tls_verify,
         };

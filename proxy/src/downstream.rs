@@ -51,6 +51,14 @@ impl RequestBody {
         }
     }
 
+    /// What is there already, and whether that is all.
+    pub fn ready(&mut self) -> Result<(Bytes, bool), BodyFault> {
+        match self {
+            Self::Http1(body) => body.ready(),
+            Self::Http2(_) => Ok((Bytes::new(), false)),
+        }
+    }
+
     /// How much is still to come, when that is known.
     pub fn left(&self) -> Option<u64> {
         match self {

@@ -221,7 +221,13 @@ async fn take_body(way: &Way<'_>, exchange: &mut Exchange) -> Result<Outgoing, F
         return Ok(Outgoing::Empty);
     };
     if !way.route.request_buffering || is_grpc(way) {
-        return Ok(Outgoing::Streaming(Bytes::new(), reader));
+        let (ready, whole) = reader.ready().map_err(|_| Fault::ClientBody)?;
+        if !whole {
+            return Ok(Outgoing::Streaming(ready, reader));
+        }
+        exchange.request.size += ready.len() as u64;
+        exchange.request.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(ready.len()));
+        return Ok(Outgoing::Whole(ready));
     }
     let mut read = BytesMut::new();
     loop {
@@ -259,6 +265,7 @@ async fn give_up(
         return client.out.abort().await;
     }
     if fault == Fault::ClientBody {
+        exchange.moments.forwarded.get_or_insert_with(now);
         client.out.close_after();
     }
     let answer = error_page(exchange, fault.status());

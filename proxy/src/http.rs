@@ -144,7 +144,7 @@ pub fn now() -> std::time::Duration {
 }
 
 fn begin(gateway: &Gateway, peer: &Peer, incoming: Incoming) -> Exchange {
-    let Incoming { method, version, target, authority, mut headers, body, size } = incoming;
+    let Incoming { method, version, target, authority, headers, body, size } = incoming;
     let trusted = gateway.settings.trusts(peer.ip);
     let ip = if trusted { real_ip(gateway, &headers).unwrap_or(peer.ip) } else { peer.ip };
     let target = String::from_utf8(target).unwrap_or_else(|raw| escape_raw(raw.as_bytes()));
@@ -154,7 +154,6 @@ fn begin(gateway: &Gateway, peer: &Peer, incoming: Incoming) -> Exchange {
         if raw_path.contains('#') { None } else { target.split_once('?').map(|(_, query)| query) };
     let query = query.map(|query| query.split('#').next().unwrap_or_default().to_owned());
     let host = authority.unwrap_or_else(|| host_name(&headers));
-    headers.remove("x-kong-request-id");
     let request = Request {
         method,
         version,
@@ -237,6 +236,7 @@ fn find(
     let lookup = Lookup {
         protocol: if secure { Protocol::Https } else { Protocol::Http },
         method: request.method.as_str(),
+        host_header: host,
         host: name,
         host_port: port,
         path: &request.path,

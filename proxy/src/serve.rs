@@ -15,14 +15,15 @@ use proxy_core::exchange::{Client, Exchange, Tls};
 use runtime::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::Gateway;
 use crate::downstream::{ChannelBody, Http2Responder, Out, RequestBody};
 use crate::http::{self as exchange, Client1, Incoming, Peer, respond};
 use crate::http1::Framing;
-use crate::http1::io::{Body, Home, Length, PATIENCE, Reader, Responder, Writer};
+use crate::http1::body::{Decoder, Piece};
+use crate::http1::io::{Body, Home, PATIENCE, Reader, Responder, Writer};
 use crate::http1::request::{Head, Parsed, Refusal, Version as HeadVersion};
 use crate::proxy_protocol;
 
@@ -36,8 +37,8 @@ pub struct Entry {
     pub proxy_protocol: bool,
 }
 
-/// How much of an unread body is thrown away to keep a connection.
-const DISCARD: u64 = 1024 * 1024;
+/// How long an unread body is thrown away before its connection is given up.
+const DISCARD: Duration = Duration::from_secs(30);
 
 /// Serves a connection to its end.
 pub async fn connection(
@@ -263,7 +264,7 @@ async fn request(
     let expects = headers
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if expects && version == HeadVersion::Http11 && framing != Framing::None {
+    if expects && version == HeadVersion::Http11 {
         writer.put(b"HTTP/1.1 100 Continue\r\n\r\n");
         writer.flush().await.ok()?;
     }
@@ -297,20 +298,16 @@ async fn request(
     discard(reader, &mut decoder).await
 }
 
-/// Throws the rest of a body away, so that the next request can be read.
-async fn discard(mut reader: Reader, decoder: &mut crate::http1::body::Decoder) -> Option<Reader> {
-    let mut thrown = 0;
+/// Throws the rest of a body away, so that the client gets its answer and the next request can be read.
+async fn discard(mut reader: Reader, decoder: &mut Decoder) -> Option<Reader> {
+    let end = tokio::time::Instant::now() + DISCARD;
     loop {
         match decoder.next(&mut reader.buffer).ok()? {
-            crate::http1::body::Piece::End => return Some(reader),
-            crate::http1::body::Piece::Data(data) => {
-                thrown += data.len() as u64;
-                if thrown > DISCARD {
-                    return None;
-                }
-            }
-            crate::http1::body::Piece::More => {
-                match timeout(Duration::from_secs(5), reader.fill()).await {
+            Piece::End => return Some(reader),
+            Piece::Data(_) => {}
+            Piece::More => {
+                let next = (tokio::time::Instant::now() + Duration::from_secs(5)).min(end);
+                match timeout_at(next, reader.fill()).await {
                     Ok(Ok(read)) if read > 0 => {}
                     _ => return None,
                 }
@@ -434,6 +431,3 @@ fn from_http2(request: Request<Http2Body>) -> Incoming {
         size: (size + target.len()) as u64,
     }
 }
-
-/// What an own answer without a body says of its length.
-pub const NO_BODY: Length = Length::None;

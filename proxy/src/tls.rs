@@ -3,7 +3,7 @@
 mod verify;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
@@ -38,16 +38,41 @@ pub fn certified(chain: &str, key: &str) -> Result<Arc<CertifiedKey>, KeyError> 
     Ok(Arc::new(CertifiedKey::new(chain, key)))
 }
 
-/// The certificate that is shown when no other one fits: made at start, for nobody.
-pub fn default_certificate() -> Result<Arc<CertifiedKey>, KeyError> {
+/// The certificates that are shown when no other one fits: made by the gateway itself, for nobody.
+#[derive(Debug)]
+pub struct Defaults {
+    elliptic: Arc<CertifiedKey>,
+    /// Made when the first client comes that knows nothing newer.
+    rsa: OnceLock<Option<Arc<CertifiedKey>>>,
+}
+
+impl Defaults {
+    /// Makes them.
+    pub fn new() -> Result<Self, KeyError> {
+        Ok(Self { elliptic: self_signed(&rcgen::KeyPair::generate()?)?, rsa: OnceLock::new() })
+    }
+
+    fn fitting(&self, hello: &ClientHello<'_>) -> Arc<CertifiedKey> {
+        if self.elliptic.key.choose_scheme(hello.signature_schemes()).is_some() {
+            return Arc::clone(&self.elliptic);
+        }
+        let rsa = self.rsa.get_or_init(|| {
+            let key =
+                rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
+            self_signed(&key.ok()?).ok()
+        });
+        Arc::clone(rsa.as_ref().unwrap_or(&self.elliptic))
+    }
+}
+
+fn self_signed(key: &rcgen::KeyPair) -> Result<Arc<CertifiedKey>, KeyError> {
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?;
     let mut name = rcgen::DistinguishedName::new();
     name.push(rcgen::DnType::CountryName, "US");
     name.push(rcgen::DnType::OrganizationName, "Flotilla");
     name.push(rcgen::DnType::CommonName, "localhost");
     params.distinguished_name = name;
-    let key = rcgen::KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
+    let certificate = params.self_signed(key)?;
     certified(&certificate.pem(), &key.serialize_pem())
 }
 
@@ -55,7 +80,7 @@ pub fn default_certificate() -> Result<Arc<CertifiedKey>, KeyError> {
 pub struct Store {
     keys: HashMap<Box<str>, Vec<Arc<CertifiedKey>>>,
     snis: HashMap<Box<str>, Box<str>>,
-    default: Arc<CertifiedKey>,
+    default: Arc<Defaults>,
     certificates: HashMap<Box<str>, Certificate>,
     authorities: HashMap<Box<str>, Box<str>>,
     trusted: Arc<RootCertStore>,
@@ -73,7 +98,7 @@ impl std::fmt::Debug for Store {
 #[derive(Clone)]
 pub struct Basics {
     /// The certificate for clients that no other fits.
-    pub default: Arc<CertifiedKey>,
+    pub default: Arc<Defaults>,
     /// Authorities that are trusted where a service names none.
     pub trusted: Arc<RootCertStore>,
     /// Whether upstreams are verified where a service does not say.
@@ -126,7 +151,7 @@ impl Store {
         let key = keys.and_then(|keys| {
             keys.iter().rev().filter(|_| keys.len() > 1).find(fits).or_else(|| keys.first())
         });
-        Arc::clone(key.unwrap_or(&self.default))
+        key.map_or_else(|| self.default.fitting(hello), Arc::clone)
     }
 
     /// How to speak to an upstream; none when its certificates cannot be used.

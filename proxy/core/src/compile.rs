@@ -64,7 +64,7 @@ impl Table {
                 None => None,
             };
             let place = routes.len();
-            let rule = source.rule();
+            let rule = source.rule(flavor);
             let list = if rule.protocols.is_http() { &mut http } else { &mut stream };
             list.rules.push(rule);
             list.places.push(place);
@@ -73,6 +73,7 @@ impl Table {
                 service,
                 &mut plugins,
                 documents.then_some(document),
+                flavor,
             )));
         }
         Ok(Self {
@@ -164,6 +165,7 @@ fn route(
     service: Option<Arc<Service>>,
     plugins: &mut Plugins,
     document: Option<&Value>,
+    flavor: Flavor,
 ) -> Route {
     let id = source.id.to_string();
     let plan = plugins.plan(Some(&id), service.as_ref().map(|service| service.entity.id.as_ref()));
@@ -173,7 +175,7 @@ fn route(
         plan,
         protocols: source.protocols(),
         strip_path: source.strip_path,
-        path_handling: source.path_handling(),
+        path_handling: source.path_handling(flavor),
         preserve_host: source.preserve_host,
         https_redirect: source.https_redirect(),
         request_buffering: source.request_buffering,

@@ -6,6 +6,7 @@
 pub mod compat;
 pub mod engine;
 pub mod index;
+mod pattern;
 pub mod traditional;
 
 use std::net::IpAddr;
@@ -188,6 +189,8 @@ pub struct Lookup<'a> {
     pub protocol: Protocol,
     /// The method.
     pub method: &'a str,
+    /// The Host header as it came.
+    pub host_header: &'a str,
     /// The Host header without its port.
     pub host: &'a str,
     /// The Host header's port.

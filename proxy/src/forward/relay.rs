@@ -1,12 +1,14 @@
 //! The upstream's answer on its way to the client, through the plugins that see it.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use proxy_core::exchange::{Exchange, Source};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Job;
 use crate::downstream::Out;
@@ -45,7 +47,7 @@ pub(super) async fn whole<R: AsyncRead + Unpin>(
     let reason = (shown == status && !reason.is_empty()).then_some(&reason[..]);
     client.out.head(shown, reason, &exchange.response.headers, length);
     let mut decoder = Decoder::new(framing);
-    let patience = job.service.read_timeout;
+    let mut deadline = Deadline::new(job.service.read_timeout);
     loop {
         match decoder.next(buffer) {
             Ok(Piece::Data(data)) => {
@@ -58,7 +60,8 @@ pub(super) async fn whole<R: AsyncRead + Unpin>(
             Ok(Piece::More) => {
                 let flushed = client.out.flush().await;
                 buffer.reserve(16 * 1024);
-                let read = timeout(patience, from.read_buf(buffer)).await;
+                let read = timeout_at(deadline.at, from.read_buf(buffer)).await;
+                deadline.extend();
                 match (flushed, read) {
                     (Ok(()), Ok(Ok(read))) if read > 0 => {}
                     (Ok(()), Ok(_)) if decoder.may_end() => break,
@@ -77,6 +80,25 @@ pub(super) async fn whole<R: AsyncRead + Unpin>(
     exchange.moments.received = Some(now());
     let ended = end(exchange, &mut client.out, None).await;
     (status, ended)
+}
+
+/// When the next read must have come. As in nginx it moves only by steps worth a timer: at least 300 ms.
+struct Deadline {
+    at: Instant,
+    patience: Duration,
+}
+
+impl Deadline {
+    fn new(patience: Duration) -> Self {
+        Self { at: Instant::now() + patience, patience }
+    }
+
+    fn extend(&mut self) {
+        let next = Instant::now() + self.patience;
+        if next.duration_since(self.at) >= Duration::from_millis(300) {
+            self.at = next;
+        }
+    }
 }
 
 /// Takes the head into the exchange, runs the plugins over it, and says how long the body will be.
@@ -222,8 +244,12 @@ where
     if out.data_raw(&ahead).await.is_err() {
         return status;
     }
+    let patience = job.service.read_timeout;
+    let heard = std::sync::Mutex::new(Instant::now());
+    let hear = || *heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
     let up = async {
         loop {
+            hear();
             if !reader.buffer.is_empty() {
                 let bytes = reader.buffer.split();
                 if to.write_all(&bytes).await.is_err() || to.flush().await.is_err() {
@@ -240,18 +266,36 @@ where
     let down = async {
         let mut buffer = BytesMut::with_capacity(16 * 1024);
         while matches!(from.read_buf(&mut buffer).await, Ok(read) if read > 0) {
+            hear();
             if out.data_raw(&buffer.split()).await.is_err() {
                 return;
             }
             buffer.reserve(16 * 1024);
         }
     };
-    tokio::pin!(up, down);
+    let silence = async {
+        loop {
+            let until = *heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) + patience;
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    };
+    tokio::pin!(up, down, silence);
     // Biased: what the upstream still says after the client has finished must arrive.
     tokio::select! {
         biased;
         () = &mut down => {}
-        () = &mut up => down.await,
+        () = &mut up => {
+            // Biased: the last words win over the end of patience.
+            tokio::select! {
+                biased;
+                () = &mut down => {}
+                () = &mut silence => {}
+            }
+        }
+        () = &mut silence => {}
     }
     status
 }

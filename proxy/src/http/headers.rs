@@ -107,6 +107,9 @@ fn is_own(name: &HeaderName) -> bool {
             | "x-forwarded-prefix"
             | "x-real-ip"
             | "x-kong-request-id"
+            | "x-kong-request-debug"
+            | "x-kong-request-debug-token"
+            | "x-kong-request-debug-log"
             | "http2-settings"
     )
 }
@@ -133,7 +136,8 @@ fn forwarded(gateway: &Gateway, way: &Way<'_>, exchange: &Exchange, headers: &mu
     put(headers, HeaderName::from_static("x-forwarded-for"), &chain);
     let proto = said("x-forwarded-proto").unwrap_or(request.scheme.as_bytes());
     put(headers, HeaderName::from_static("x-forwarded-proto"), proto);
-    let host = said("x-forwarded-host").unwrap_or(request.host.as_bytes());
+    let asked = asked_host(exchange);
+    let host = said("x-forwarded-host").unwrap_or(&asked);
     put(headers, HeaderName::from_static("x-forwarded-host"), host);
     let port = request.port.to_string();
     put(
@@ -149,7 +153,21 @@ fn forwarded(gateway: &Gateway, way: &Way<'_>, exchange: &Exchange, headers: &mu
     );
     let prefix = said("x-forwarded-prefix").or(way.prefix.as_deref().map(str::as_bytes));
     if let Some(prefix) = prefix {
+        let end = prefix.iter().position(|byte| *byte < 0x20).unwrap_or(prefix.len());
+        let prefix = &prefix[..end];
         put(headers, HeaderName::from_static("x-forwarded-prefix"), prefix);
+    }
+}
+
+/// The host that was asked for; one that is no text goes on byte for byte.
+fn asked_host(exchange: &Exchange) -> Vec<u8> {
+    let host = &exchange.request.host;
+    match exchange.request.headers.get(header::HOST) {
+        Some(raw) if host.contains(char::REPLACEMENT_CHARACTER) => {
+            let name = raw.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
+            name.to_ascii_lowercase()
+        }
+        _ => host.as_bytes().to_vec(),
     }
 }
 
@@ -184,6 +202,17 @@ pub fn add_answer_headers(gateway: &Gateway, exchange: &Exchange, headers: &mut 
         let own = Moments::between(Some(moments.started), moments.forwarded);
         headers.insert("x-kong-upstream-latency", HeaderValue::from(waited));
         headers.insert("x-kong-proxy-latency", HeaderValue::from(own));
+    }
+    if exchange.client.peer.is_loopback()
+        && exchange.request.headers.contains_key("x-kong-request-debug")
+    {
+        let total = Moments::between(Some(moments.started), Some(now()));
+        let waited = Moments::between(moments.forwarded, moments.answered);
+        let output = format!(
+            r#"{{"child":{{"upstream":{{"total_time":{waited}}}}},"request_id":"{}","total_time":{total}}}"#,
+            exchange.id
+        );
+        put(headers, HeaderName::from_static("x-kong-request-debug-output"), output.as_bytes());
     }
     if settings.via {
         let grpc = exchange.upstream.scheme.is_some_and(|scheme| scheme.starts_with("grpc"));

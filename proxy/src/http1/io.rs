@@ -99,6 +99,19 @@ impl Body {
         }
     }
 
+    /// What is there already, and whether that is all.
+    pub fn ready(&mut self) -> Result<(Bytes, bool), BodyFault> {
+        let mut whole = BytesMut::new();
+        let Some((reader, decoder)) = &mut self.inner else { return Ok((Bytes::new(), true)) };
+        loop {
+            match decoder.next(&mut reader.buffer).map_err(|_| BodyFault::Framing)? {
+                Piece::Data(data) => whole.extend_from_slice(&data),
+                Piece::End => return Ok((whole.freeze(), true)),
+                Piece::More => return Ok((whole.freeze(), decoder.is_done())),
+            }
+        }
+    }
+
     /// How much is still to come, when that is known.
     pub fn left(&self) -> Option<u64> {
         self.inner.as_ref().and_then(|(_, decoder)| decoder.left())

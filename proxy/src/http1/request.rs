@@ -305,7 +305,12 @@ impl Fields {
             return Ok(());
         }
         let name = HeaderName::from_bytes(name).map_err(|_| ())?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| ())?;
+        let value = match HeaderValue::from_bytes(value) {
+            Ok(value) => value,
+            // No coding that anyone knows; what that means is decided with the other headers.
+            Err(_) if name == header::TRANSFER_ENCODING => HeaderValue::from_static("?"),
+            Err(_) => return Err(()),
+        };
         if UNIQUE.contains(&name) && self.headers.contains_key(&name) {
             return Err(());
         }

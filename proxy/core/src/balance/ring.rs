@@ -24,7 +24,10 @@ impl Ring {
         let size = u32::try_from(slots.max(SMALLEST)).unwrap_or(u32::MAX);
         let total = peers.iter().map(|peer| f64::from(peer.weight)).sum::<f64>();
         let mut taken = std::collections::BTreeMap::<u32, u32>::new();
-        for (place, peer) in (0_u32..).zip(peers).filter(|(_, peer)| peer.weight > 0) {
+        let mut order =
+            (0_u32..).zip(peers).filter(|(_, peer)| peer.weight > 0).collect::<Vec<_>>();
+        order.sort_by(|(_, a), (_, b)| (&a.target, a.ip, a.port).cmp(&(&b.target, b.ip, b.port)));
+        for (place, peer) in order {
             let share = f64::from(peer.weight) / total * peers.len() as f64 * POINTS;
             #[expect(
                 clippy::cast_possible_truncation,

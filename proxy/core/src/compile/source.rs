@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::balance::{Algorithm, HashOn};
 use crate::exchange::Entity;
 use crate::health::{Active, CheckKind, Checks, Limits};
-use crate::route::{Endpoint, Protocol, Protocols, Rule};
+use crate::route::{Endpoint, Flavor, Protocol, Protocols, Rule};
 use crate::table::{Service, Target, Upstream, UpstreamTls};
 use crate::uri::PathHandling;
 
@@ -69,8 +69,9 @@ impl RouteEntity {
         }
     }
 
-    pub(super) fn path_handling(&self) -> PathHandling {
-        if self.path_handling.as_deref() == Some("v1") {
+    /// Only the traditional flavour knows the second way.
+    pub(super) fn path_handling(&self, flavor: Flavor) -> PathHandling {
+        if flavor == Flavor::Traditional && self.path_handling.as_deref() == Some("v1") {
             PathHandling::V1
         } else {
             PathHandling::V0
@@ -82,7 +83,7 @@ impl RouteEntity {
         StatusCode::from_u16(status).unwrap_or(StatusCode::UPGRADE_REQUIRED)
     }
 
-    pub(super) fn rule(&self) -> Rule {
+    pub(super) fn rule(&self, flavor: Flavor) -> Rule {
         let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
         let endpoints = |list: &Option<Vec<AddressEntity>>| {
             let list = list.as_deref().unwrap_or_default();
@@ -105,7 +106,7 @@ impl RouteEntity {
             expression: self.expression.clone(),
             priority: self.priority.as_ref().map_or(0, whole).unsigned_abs(),
             strip_path: self.strip_path,
-            path_handling: self.path_handling(),
+            path_handling: self.path_handling(flavor),
         }
     }
 }

@@ -24,6 +24,7 @@ pub struct Engine {
     matchers: Vec<Matcher>,
     index: Index,
     fields: Vec<Field>,
+    listener_port: bool,
 }
 
 impl std::fmt::Debug for Engine {
@@ -68,7 +69,7 @@ impl Field {
             "http.path.segments.len" => Self::SegmentCount,
             _ => {
                 if let Some(header) = name.strip_prefix("http.headers.") {
-                    Self::Header(name.to_owned(), header.to_owned())
+                    Self::Header(name.to_owned(), header.to_ascii_lowercase())
                 } else if let Some(query) = name.strip_prefix("http.queries.") {
                     Self::Query(name.to_owned(), query.to_owned())
                 } else {
@@ -122,7 +123,8 @@ impl Engine {
         }
         let fields = counter.keys().filter_map(|name| Field::parse(name)).collect();
         let index = Index::new(matchers.iter().map(|matcher| &matcher.expression));
-        Ok(Self { schema, matchers, index, fields })
+        let listener_port = flavor == Flavor::Expressions;
+        Ok(Self { schema, matchers, index, fields, listener_port })
     }
 
     /// The first matcher, in their order, that takes the request.
@@ -178,7 +180,8 @@ impl Engine {
                     context.add_value("net.dst.ip", Value::IpAddr(lookup.destination.0));
                 }
                 Field::DestinationPort => {
-                    let port = int(lookup.host_port.unwrap_or(lookup.destination.1));
+                    let asked = lookup.host_port.filter(|_| !self.listener_port);
+                    let port = int(asked.unwrap_or(lookup.destination.1));
                     context.add_value("net.dst.port", port);
                 }
                 Field::SegmentCount => {

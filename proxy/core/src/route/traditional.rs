@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use regex::{Regex, RegexBuilder};
 use uuid::Uuid;
 
 use super::compat::split_port;
-use super::{Endpoint, Lookup, Match, Protocol, Rule, RuleError};
+use super::pattern::Pattern;
+use super::{Endpoint, Lookup, Match, Rule, RuleError};
 
 const HOST: u8 = 0x40;
 const HEADER: u8 = 0x20;
@@ -71,14 +71,17 @@ struct Host {
 
 impl Host {
     fn takes(&self, lookup: &Lookup<'_>) -> bool {
-        self.takes_name(lookup.host) && self.port.is_none_or(|port| lookup.host_port == Some(port))
+        let (name, port) = asked(lookup);
+        self.takes_name(name) && self.port.is_none_or(|wanted| port == Some(wanted))
     }
 
     fn takes_name(&self, host: &str) -> bool {
-        if let Some(suffix) = self.name.strip_prefix('*') {
+        if self.name.starts_with('[') {
+            false
+        } else if let Some(suffix) = self.name.strip_prefix('*') {
             host.len() > suffix.len() && host.ends_with(suffix)
         } else if let Some(prefix) = self.name.strip_suffix('*') {
-            host.len() > prefix.len() && host.starts_with(prefix)
+            host.starts_with(prefix)
         } else {
             host == self.name
         }
@@ -89,16 +92,26 @@ impl Host {
     }
 }
 
+/// The Host header's name and port; whatever is neither digits nor nothing after the colon belongs to the name.
+fn asked<'a>(lookup: &Lookup<'a>) -> (&'a str, Option<u16>) {
+    match lookup.host_header.split_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (name, port.parse().ok())
+        }
+        _ => (lookup.host_header, None),
+    }
+}
+
 #[derive(Debug)]
 enum HeaderTest {
     Text(String),
-    Regex(Regex),
+    Regex(Pattern),
 }
 
 #[derive(Debug, Clone)]
 struct Path {
     text: String,
-    regex: Option<Regex>,
+    regex: Option<Pattern>,
     priority: i64,
 }
 
@@ -205,10 +218,11 @@ impl Traditional {
     }
 
     fn hits(&self, lookup: &Lookup<'_>) -> Hits {
-        let with_port = lookup.host_port.map(|port| format!("{}:{port}", lookup.host));
-        let host = with_port
+        let (name, port) = asked(lookup);
+        let host = port
+            .map(|port| format!("{name}:{port}"))
             .into_iter()
-            .chain([lookup.host.to_owned()])
+            .chain([name.to_owned()])
             .find(|host| self.plain_hosts.contains_key(host))
             .or_else(|| {
                 self.wildcard_hosts
@@ -229,14 +243,21 @@ impl Traditional {
 }
 
 impl Category {
-    /// The shortest list of routes that carry what the request hit.
+    /// The routes that carry what the request hit, by the weightiest kind of field that the category has.
     fn reduce(&self, hits: &Hits, lookup: &Lookup<'_>) -> Option<&[usize]> {
-        let by_host = hits.host.as_ref().and_then(|host| self.by_host.get(host));
-        let by_path = hits.path.as_ref().and_then(|path| self.by_path.get(path));
-        let by_method = self.by_method.get(lookup.method);
-        let by_sni = lookup.sni.and_then(|sni| self.by_sni.get(sni));
-        let lists = [by_host, by_path, by_method, by_sni];
-        lists.into_iter().flatten().min_by_key(|list| list.len()).map(Vec::as_slice)
+        let has = |bit| self.bits & bit != 0;
+        let list = if has(HOST) {
+            self.by_host.get(hits.host.as_ref()?)
+        } else if has(HEADER) {
+            None
+        } else if has(PATH) {
+            self.by_path.get(hits.path.as_ref()?)
+        } else if has(METHOD) {
+            self.by_method.get(lookup.method)
+        } else {
+            self.by_sni.get(lookup.sni?)
+        };
+        list.map(Vec::as_slice)
     }
 }
 
@@ -305,9 +326,7 @@ impl Route {
     }
 
     fn takes_sni(&self, lookup: &Lookup<'_>) -> bool {
-        let plain = matches!(lookup.protocol, Protocol::Http | Protocol::Grpc | Protocol::Ws);
         self.snis.is_empty()
-            || plain
             || lookup.sni.is_some_and(|sni| self.snis.iter().any(|wanted| wanted == sni))
     }
 }
@@ -341,34 +360,18 @@ impl Order {
 impl Path {
     fn new(text: &str, rule: &Rule) -> Result<Self, RuleError> {
         let regex = match text.strip_prefix('~') {
-            Some(pattern) => Some(ascii(&format!("^{pattern}"), rule.id)?),
+            Some(pattern) => Some(Pattern::new(&format!("^{pattern}"), rule.id)?),
             None => None,
         };
         Ok(Self { text: text.to_owned(), regex, priority: rule.regex_priority })
     }
 
     fn takes(&self, path: &str) -> Option<(String, Vec<(String, String)>)> {
-        let Some(regex) = &self.regex else {
-            return path.starts_with(&self.text).then(|| (self.text.clone(), Vec::new()));
-        };
-        let found = regex.captures(path)?;
-        let mut captures = Vec::new();
-        for (place, (group, name)) in found.iter().zip(regex.capture_names()).enumerate() {
-            let Some(group) = group else { continue };
-            captures.push((place.to_string(), group.as_str().to_owned()));
-            captures.extend(name.map(|name| (name.to_owned(), group.as_str().to_owned())));
+        match &self.regex {
+            Some(regex) => regex.captures(path),
+            None => path.starts_with(&self.text).then(|| (self.text.clone(), Vec::new())),
         }
-        Some((found.get(0)?.as_str().to_owned(), captures))
     }
-}
-
-/// A regular expression whose classes are ASCII's.
-fn ascii(pattern: &str, id: Uuid) -> Result<Regex, RuleError> {
-    let classes = pattern.replace(r"\d", "[0-9]").replace(r"\w", "[0-9A-Za-z_]");
-    let builder = |text: &str| RegexBuilder::new(text).build();
-    builder(&classes)
-        .or_else(|_| builder(pattern))
-        .map_err(|error| RuleError::Regex { id, reason: error.to_string() })
 }
 
 /// A single value may be a regular expression; among several each is plain text.
@@ -376,7 +379,10 @@ fn header_tests(values: &[String], id: Uuid) -> Result<Vec<HeaderTest>, RuleErro
     if let [only] = values
         && let Some(pattern) = only.strip_prefix("~*")
     {
-        return Ok(vec![HeaderTest::Regex(ascii(&pattern.to_lowercase(), id)?)]);
+        return Ok(vec![HeaderTest::Regex(Pattern::new(pattern, id)?)]);
+    }
+    if let [only] = values {
+        return Ok(vec![HeaderTest::Text(only.to_lowercase())]);
     }
     Ok(values.iter().map(|value| HeaderTest::Text(value.clone())).collect())
 }
