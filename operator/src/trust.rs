@@ -8,11 +8,14 @@
 //! anything. Decisions about time are pure and live in [`operator_core::trust`].
 
 mod authority;
-
+pub mod custody;
+pub mod enroll;
 pub mod inspect;
-
+pub mod keeper;
 mod keyring;
 mod peer;
+pub mod publish;
+mod source;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,6 +72,26 @@ impl Identities {
     #[must_use]
     pub fn built_in(identity: Arc<ClientIdentity>) -> Self {
         Self { built_in: Some(identity), fleets: BTreeMap::new() }
+    }
+
+    /// Puts `new` in its place. Returns whether that is news.
+    fn replace_by(&mut self, new: Self) -> bool {
+        let same = |a: &Option<Arc<ClientIdentity>>, b: &Option<Arc<ClientIdentity>>| {
+            let leaf = |one: &Option<Arc<ClientIdentity>>| {
+                one.as_ref().map(|one| (one.tls.chain().to_vec(), one.tls.roots().roots.clone()))
+            };
+            leaf(a) == leaf(b)
+        };
+        let equal = same(&self.built_in, &new.built_in)
+            && self.fleets.len() == new.fleets.len()
+            && self
+                .fleets
+                .iter()
+                .all(|(name, own)| new.fleets.get(name).is_some_and(|other| same(own, other)));
+        if !equal {
+            *self = new;
+        }
+        !equal
     }
 
     /// The identity for a fleet. `None`: its source has nothing yet, so nothing can be sent.

@@ -72,6 +72,8 @@ impl<K: Stored + Send + Sync + 'static> Part for Store<K> {
 #[derive(Clone)]
 pub struct Stores {
     parts: Arc<Vec<Arc<dyn Part>>>,
+    /// The Services, which are also part of every snapshot.
+    pub services: Arc<Store<core::Service>>,
     /// The fleets that people asked for.
     pub fleets: Arc<Store<ProxyFleet>>,
     /// The instances as the API server has them, for the status writer.
@@ -124,7 +126,9 @@ impl Stores {
 pub fn spawn(tasks: &mut Tasks, client: &Client, gate: Gate) -> Stores {
     let catalog = Arc::new(Catalog::new());
     let mut plan = Plan { client: client.clone(), kinds: catalog.watch(), starts: Vec::new() };
-    let parts = plan.parts();
+    let services = plan.part::<core::Service>();
+    let mut parts = plan.parts();
+    parts.push(services.clone());
     let fleets = plan.store(own::<ProxyFleet>(), None, Attention::Spec);
     let instances = plan.store(own::<ProxyInstance>(), None, Attention::Spec);
 
@@ -145,7 +149,8 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, gate: Gate) -> Stores {
     let (dirty, dirty_seen) = watch::channel(0);
     let (ready, ready_seen) = watch::channel(false);
     let parts = Arc::new(parts);
-    let stores = Stores { parts, fleets, instances, dirty: dirty_seen, ready: ready_seen };
+    let stores =
+        Stores { parts, services, fleets, instances, dirty: dirty_seen, ready: ready_seen };
     let seen = stores.clone();
     let changed: Changed = Arc::new(move || {
         dirty.send_modify(|tick| *tick += 1);
@@ -190,7 +195,7 @@ impl Plan {
     }
 
     /// Plans the store of a kind that a snapshot holds.
-    fn part<K: Stored + DeserializeOwned + Send + Sync + 'static>(&mut self) -> Arc<dyn Part> {
+    fn part<K: Stored + DeserializeOwned + Send + Sync + 'static>(&mut self) -> Arc<Store<K>> {
         let kind = K::KIND;
         let fields = match kind {
             Kind::Secret => Some(SECRETS),
@@ -214,7 +219,6 @@ impl Plan {
     fn parts(&mut self) -> Vec<Arc<dyn Part>> {
         vec![
             self.part::<core::Namespace>(),
-            self.part::<core::Service>(),
             self.part::<core::Secret>(),
             self.part::<core::ConfigMap>(),
             self.part::<discovery::EndpointSlice>(),

@@ -15,6 +15,10 @@ pub(super) const CLIENT_LEAF_SECONDS: i64 = 24 * 3_600;
 /// How long a proxy's certificate lives, in seconds.
 pub(super) const SERVER_LEAF_SECONDS: i64 = 24 * 3_600;
 
+/// How long the certificate that proxies read from a Secret lives, in seconds: they read it when they
+/// start, so it must outlast them.
+const SHARED_LEAF_SECONDS: i64 = 365 * 24 * 3_600;
+
 /// How long a new authority is published before it signs, in seconds: long enough for kubelets to
 /// bring the bundle to every pod, and for every proxy to renew once.
 const TEACH_SECONDS: i64 = 24 * 3_600;
@@ -107,7 +111,11 @@ impl Keyring {
             next: self.next.as_ref().map(Authority::validity),
             previous: self.previous.as_ref().map(|(_, validity)| *validity),
         };
-        let leaf_life = CLIENT_LEAF_SECONDS.max(SERVER_LEAF_SECONDS);
+        // Only the server authority signs what is shared.
+        let leaf_life = match self.role {
+            Role::Server => SHARED_LEAF_SECONDS.max(SERVER_LEAF_SECONDS),
+            Role::Client => CLIENT_LEAF_SECONDS,
+        };
         authority_step(now, view, Overlap { teach: TEACH_SECONDS, leaf_life })
     }
 
@@ -177,6 +185,24 @@ impl BuiltIn {
     /// When the machine yields no key, or a name cannot stand in a certificate.
     pub fn server_leaf(&self, purpose: &Purpose, now: i64) -> Result<IssuedLeaf, AuthorityError> {
         self.server.current().issue(purpose, Validity::starting(now, SERVER_LEAF_SECONDS))
+    }
+
+    /// Makes a key and a certificate that the proxies of a fleet share.
+    ///
+    /// # Errors
+    /// When the machine yields no key, or a name cannot stand in a certificate.
+    pub fn shared_leaf(&self, purpose: &Purpose, now: i64) -> Result<IssuedLeaf, AuthorityError> {
+        self.server.current().issue(purpose, self.shared_validity(now))
+    }
+
+    /// From when until when a shared certificate is valid that is made now.
+    #[must_use]
+    pub fn shared_validity(&self, now: i64) -> Validity {
+        let Validity { not_before, not_after } = Validity::starting(now, SHARED_LEAF_SECONDS);
+        Validity {
+            not_before,
+            not_after: not_after.min(self.server.current().validity().not_after),
+        }
     }
 }
 
