@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn half_of_the_settings_is_an_error_that_names_the_missing_one() {
-        let lookup = |name| (name == "FLOTILLA_ENROLLMENT_URL").then(|| "https://operator".to_owned());
+        let lookup =
+            |name| (name == "FLOTILLA_ENROLLMENT_URL").then(|| "https://operator".to_owned());
         let error = Settings::read(lookup).unwrap_err();
         assert!(error.to_string().contains("FLOTILLA_ENROLLMENT_TOKEN_FILE"));
     }

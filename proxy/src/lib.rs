@@ -9,6 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod dns;
 pub mod downstream;
+pub mod enroll;
 pub mod forward;
 pub mod http;
 pub mod http1;
