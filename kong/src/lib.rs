@@ -6,6 +6,7 @@
 
 pub mod canonical;
 pub mod declarative;
+pub mod diff;
 pub mod host;
 pub mod id;
 pub mod model;

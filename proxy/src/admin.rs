@@ -1,81 +1,316 @@
-//! The Admin API's first steps: `POST /config` and `GET /status`, and the configuration at start.
+//! The Admin API and the Status API: what comes in, who answers it.
+//!
+//! `paths` says which paths there are, the other modules answer; none of them knows sockets, which
+//! are `serve`'s. Plain HTTP is only for loopback addresses (`settings` sees to that); elsewhere
+//! clients show a certificate.
 
+mod call;
+mod config;
+mod entities;
+mod health;
+mod info;
+mod judge;
+mod paths;
+mod route;
+mod serve;
+mod writes;
+
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use anyhow::Context as _;
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use kong::declarative::{Context, Declared, Lenient, Rejection, decode};
-use proxy_core::compile::CompileError;
-use proxy_core::route::Flavor;
+use http::{Method, StatusCode};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use kong::declarative::Declared;
+use kong::schema::Flavor;
+use runtime::tls::{Identity, Reloading};
 use runtime::{Shutdown, Tasks};
-use serde_json::{Value, json};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::app::Gateway;
-use crate::listen::bind;
+use crate::listen::{accept, bind};
+use call::{Call, Form, Reply};
+use paths::Target;
 
-/// What is wrong with a configuration.
-enum Problem {
-    /// It is not one.
-    Rejected(Rejection),
-    /// This gateway cannot run it.
-    Uncompiled(CompileError),
+/// What answers the Admin API: the gateway and what only this API remembers.
+pub struct Node {
+    gateway: Arc<Gateway>,
+    /// Held while a configuration is loaded.
+    loading: tokio::sync::Mutex<()>,
+    /// The newest leadership seen.
+    term: AtomicU64,
+    /// Whether readiness was given up by request.
+    draining: AtomicBool,
 }
 
-fn decoded(gateway: &Gateway, text: &[u8]) -> Result<Declared, Rejection> {
-    let flavor = match gateway.settings.flavor {
-        Flavor::Traditional => kong::schema::Flavor::Traditional,
-        Flavor::TraditionalCompatible => kong::schema::Flavor::TraditionalCompatible,
-        Flavor::Expressions => kong::schema::Flavor::Expressions,
-    };
-    let context = Context {
-        now: crate::http::now().as_secs_f64(),
-        seed: uuid::Uuid::new_v4().as_u128(),
-        flavor,
-        judge: &Lenient,
-    };
-    decode(text, &context)
+/// Which of the two APIs a listener serves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// All of it.
+    Admin,
+    /// What probes and scrapers need.
+    Status,
 }
 
-/// Decodes, compiles and puts a configuration to work.
-async fn apply(gateway: &Arc<Gateway>, text: &[u8]) -> Result<(), Problem> {
-    let declared = decoded(gateway, text).map_err(Problem::Rejected)?;
-    let hash = declared.hash().to_string();
-    let applied = gateway.state.apply(Arc::new(Entities(declared)), &hash).await;
-    applied.map_err(Problem::Uncompiled)?;
-    if let Err(error) = gateway.disk.save(text) {
-        tracing::warn!(%error, "configuration is not kept on disk");
+impl Node {
+    fn new(gateway: &Arc<Gateway>) -> Arc<Self> {
+        Arc::new(Self {
+            gateway: Arc::clone(gateway),
+            loading: tokio::sync::Mutex::new(()),
+            term: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        })
     }
-    Ok(())
-}
 
-/// Decoded entities, as the compiler reads them.
-struct Entities(Declared);
+    fn declared(&self) -> Arc<Declared> {
+        Arc::clone(&self.gateway.state.current().entities)
+    }
 
-impl proxy_core::plugin::Entities for Entities {
-    fn of<'a>(&'a self, kind: &str) -> Box<dyn Iterator<Item = &'a Value> + 'a> {
-        Box::new(self.0.of(kind))
+    fn flavor(&self) -> Flavor {
+        match self.gateway.settings.flavor {
+            proxy_core::route::Flavor::Traditional => Flavor::Traditional,
+            proxy_core::route::Flavor::TraditionalCompatible => Flavor::TraditionalCompatible,
+            proxy_core::route::Flavor::Expressions => Flavor::Expressions,
+        }
     }
 }
 
-/// Says what is wrong with a configuration, if anything.
+/// Answers one call.
+async fn handle(node: &Node, door: Door, mut call: Call) -> Reply {
+    if call.method == Method::TRACE {
+        return Reply::page(StatusCode::METHOD_NOT_ALLOWED, "Not Allowed");
+    }
+    let writes = matches!(call.method, Method::POST | Method::PUT | Method::PATCH);
+    if writes && !config::is_delta(&call) {
+        let unknown = call.form() == Form::Other;
+        let untyped = call.form() == Form::Absent && !call.body.is_empty();
+        if unknown || untyped {
+            return Reply::page(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type");
+        }
+    }
+    let target = match door {
+        Door::Admin => paths::admin(&call.path),
+        Door::Status => paths::status(&call.path),
+    };
+    let Some(target) = target else { return Reply::not_found() };
+    let methods = paths::methods(&target);
+    if call.method == Method::OPTIONS {
+        return options(&call, &target);
+    }
+    if call.method == Method::HEAD && methods.contains(&Method::GET) {
+        call.method = Method::GET;
+    }
+    let patch = target == Target::Config && call.method == Method::PATCH;
+    if !methods.contains(&call.method) || (patch && !config::is_delta(&call)) {
+        return Reply::not_allowed();
+    }
+    let reply = dispatch(node, &call, target).await;
+    reply.unwrap_or_else(|reply| reply)
+}
+
+fn options(call: &Call, target: &Target) -> Reply {
+    let mut names: Vec<&str> = paths::methods(target).iter().map(Method::as_str).collect();
+    if *target == Target::Config {
+        // Changes are our own addition; Kong's clients see Kong's methods.
+        names.retain(|name| *name != "PATCH");
+    }
+    if names.contains(&"GET") {
+        names.push("HEAD");
+    }
+    names.push("OPTIONS");
+    names.sort_unstable();
+    let names = names.join(", ");
+    let wanted = call.headers.get(http::header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let wanted = wanted.and_then(|value| value.to_str().ok()).unwrap_or("Content-Type");
+    Reply::empty(StatusCode::NO_CONTENT)
+        .header("allow", names.clone())
+        .header("access-control-allow-methods", names)
+        .header("access-control-allow-headers", wanted)
+}
+
+async fn dispatch(node: &Node, call: &Call, target: Target) -> Result<Reply, Reply> {
+    let writes = call.method != Method::GET;
+    Ok(match target {
+        Target::Root => info::root(node),
+        Target::Status => info::status(node, call),
+        Target::Ready => info::ready(node, call),
+        Target::Dns => Reply::message(
+            StatusCode::NOT_IMPLEMENTED,
+            "not implemented with the legacy DNS client",
+        ),
+        Target::Config if call.method == Method::POST => config::load(node, call).await,
+        Target::Config if call.method == Method::PATCH => config::patch(node, call).await,
+        Target::Config => config::dump(&node.declared()),
+        Target::Endpoints => info::endpoints(),
+        Target::Timers => info::timers(),
+        Target::Metrics => metrics(node),
+        Target::Tags(tag) => entities::tagged(&node.declared(), tag.as_deref()),
+        Target::EnabledPlugins => info::enabled(),
+        Target::PluginConfigSchema(name) => info::plugin_config(&name),
+        Target::Schema(name) => info::entity_schema(node, &name),
+        Target::PluginSchema(name) => info::plugin_schema(&name),
+        Target::VaultSchema(name) => info::vault_schema(&name),
+        Target::FilterSchema | Target::Filters => Reply::message(
+            StatusCode::BAD_REQUEST,
+            "this endpoint is only available when wasm is enabled",
+        ),
+        Target::Validate(kind) => info::validate(node, call, &kind),
+        Target::Cache(_) => info::cache(call),
+        Target::LogLevel { set } => info::log_level(node, set),
+        Target::Clustering => Reply::message(
+            StatusCode::BAD_REQUEST,
+            "this endpoint is only available when Kong is configured to run as Control Plane for the cluster",
+        ),
+        Target::Acme { certificates } => info::acme(call, certificates),
+        Target::ProxyCache(parts) => proxy_cache(call, &parts),
+        Target::Health(upstream) => health::show(node, call, &upstream)?,
+        Target::Mark { upstream, target, address, healthy } => health::mark(
+            node,
+            &health::Mark {
+                upstream: &upstream,
+                target: &target,
+                address: address.as_deref(),
+                healthy,
+            },
+        )?,
+        Target::List(_)
+        | Target::One(..)
+        | Target::Children(..)
+        | Target::Child(..)
+        | Target::Parent(..)
+        | Target::AllTargets(_)
+            if writes =>
+        {
+            write(node, call, &target)?
+        }
+        Target::List(_)
+        | Target::One(..)
+        | Target::Children(..)
+        | Target::Child(..)
+        | Target::Parent(..)
+        | Target::AllTargets(_) => read(node, call, &target)?,
+    })
+}
+
+/// Reads entities.
+fn read(node: &Node, call: &Call, target: &Target) -> Result<Reply, Reply> {
+    let declared = node.declared();
+    let path = call.path.strip_suffix('/').unwrap_or(&call.path);
+    let show = |kind: &str, entity| Reply::ok(entities::show(&declared, kind, entity));
+    match target {
+        Target::List(kind) => {
+            let custom_id = call.argument("custom_id").filter(|_| *kind == "consumers");
+            entities::list(&declared, kind, call, Some(path), &|entity| {
+                custom_id.as_ref().is_none_or(|wanted| entity["custom_id"] == **wanted)
+            })
+        }
+        Target::One(kind, key) => Ok(show(kind, entities::find(&declared, kind, key)?)),
+        Target::Children("upstreams", key, "targets") => {
+            let upstream = entities::find_parent(&declared, "upstreams", key)?;
+            let data = entities::targets(&declared, upstream).into_iter().cloned().collect();
+            Ok(Reply::ok(entities::numbered(data, call, path)?))
+        }
+        Target::Children(parent, key, kind) => {
+            let parent_entity = entities::find_parent(&declared, parent, key)?;
+            let (field, id) = (entities::link(kind, parent), &parent_entity["id"]);
+            entities::list(&declared, kind, call, Some(path), &|entity| {
+                entities::belongs(entity, field, id)
+            })
+        }
+        Target::AllTargets(key) => {
+            let upstream = entities::find_parent(&declared, "upstreams", key)?;
+            entities::list(&declared, "targets", call, Some(path), &|target| {
+                entities::belongs(target, "upstream", &upstream["id"])
+            })
+        }
+        Target::Child(parent, key, kind, name) => {
+            let parent_entity = entities::find_parent(&declared, parent, key)?;
+            Ok(show(kind, entities::child(&declared, parent_entity, parent, kind, name)?))
+        }
+        Target::Parent(kind, key, field) => {
+            let entity = entities::find_parent(&declared, kind, key)?;
+            let parent = kong::schema::entity(kind)
+                .and_then(|schema| schema.references().find(|(name, _)| name == field))
+                .map_or("", |(_, parent)| parent);
+            let id = entity[*field]["id"].as_str().unwrap_or_default();
+            let found = declared.get(parent, id).ok_or_else(Reply::not_found)?;
+            Ok(show(parent, found))
+        }
+        _ => Err(Reply::not_found()),
+    }
+}
+
+/// Refuses writes of entities, after a look at what they say.
+fn write(node: &Node, call: &Call, target: &Target) -> Result<Reply, Reply> {
+    let declared = node.declared();
+    let below = |parent: &'static str, key: &str, kind: &str| {
+        let entity = entities::find_parent(&declared, parent, key)?;
+        Ok::<_, Reply>((entities::link(kind, parent), json!({ "id": entity["id"] })))
+    };
+    let (kind, key, parent) = match target {
+        Target::List(kind) => (*kind, None, None),
+        Target::One(kind, key) => (*kind, Some(key.as_str()), None),
+        Target::Children(parent, key, kind) => (*kind, None, Some(below(parent, key, kind)?)),
+        Target::Child(parent, key, kind, name) => {
+            (*kind, Some(name.as_str()), Some(below(parent, key, kind)?))
+        }
+        _ => return Err(Reply::not_allowed()),
+    };
+    let aim = writes::Aim { kind, key, parent };
+    Ok(writes::refuse(&declared, call, &aim, node.flavor()))
+}
+
+/// What was counted, for scrapers.
+fn metrics(node: &Node) -> Reply {
+    let text = info::metrics(node);
+    Reply {
+        status: StatusCode::OK,
+        body: call::Body::Text("text/plain; charset=UTF-8", text.into()),
+        headers: Vec::new(),
+    }
+}
+
+fn proxy_cache(call: &Call, parts: &[String]) -> Reply {
+    if call.method == Method::DELETE && parts.is_empty() {
+        return Reply::empty(StatusCode::NO_CONTENT);
+    }
+    Reply::page(StatusCode::NOT_FOUND, "Not Found")
+}
+
+/// Compiles a configuration and says what is wrong with it.
 pub async fn try_text(gateway: &Arc<Gateway>, text: &[u8]) -> Option<String> {
-    match apply(gateway, text).await {
-        Ok(()) => None,
-        Err(Problem::Rejected(rejection)) => Some(rejection.to_json(true).to_string()),
-        Err(Problem::Uncompiled(error)) => Some(error.to_string()),
-    }
+    let node = Node::new(gateway);
+    let declared = match config::decode(&node, text) {
+        Ok(declared) => Arc::new(declared),
+        Err(rejection) => return Some(rejection.to_json(true).to_string()),
+    };
+    let hash = declared.hash().to_string();
+    gateway.state.apply(declared, &hash).await.err().map(|error| error.to_string())
 }
 
 /// Loads the declared configuration, or the one that was kept.
 pub async fn load_first(gateway: &Arc<Gateway>) {
     let text = match &gateway.settings.declarative {
-        Some(path) => std::fs::read(path).ok(),
-        None => gateway.disk.load().ok().flatten(),
+        Some(path) => match std::fs::read(path) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "failed to read configuration");
+                None
+            }
+        },
+        None => match gateway.disk.load() {
+            Ok(text) => text,
+            Err(error) => {
+                tracing::warn!(%error, "the kept configuration cannot be used");
+                None
+            }
+        },
     };
     if let Some(text) = text
         && let Some(problem) = try_text(gateway, &text).await
@@ -84,41 +319,98 @@ pub async fn load_first(gateway: &Arc<Gateway>) {
     }
 }
 
-/// Starts the Admin API's listeners.
+/// Starts the listeners of both APIs.
 pub fn start(gateway: &Arc<Gateway>, tasks: &mut Tasks, shutdown: &Shutdown) -> anyhow::Result<()> {
-    for one in gateway.settings.admin.iter().filter(|one| !one.tls) {
+    let node = Node::new(gateway);
+    let admin = gateway.settings.admin.iter().map(|one| (Door::Admin, one));
+    let status = gateway.settings.status.iter().map(|one| (Door::Status, one));
+    for (door, one) in admin.chain(status) {
         let listener = bind(one).with_context(|| format!("failed to listen on {}", one.address))?;
-        let router = Router::new()
-            .route("/config", post(config))
-            .route("/status", get(status))
-            .with_state(Arc::clone(gateway));
-        let shutdown = shutdown.clone();
-        tasks.spawn(format!("admin {}", one.address), async move {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(async move { shutdown.requested().await })
-                .await?;
+        let tls =
+            if one.tls { Some(Reloading::fixed(server_config(gateway, door)?)) } else { None };
+        let (node, stop) = (Arc::clone(&node), shutdown.clone());
+        let name = if door == Door::Admin { "admin" } else { "status" };
+        tasks.spawn(format!("{name} {}", one.address), async move {
+            listen(node, door, listener, tls, stop).await;
             Ok(())
         });
     }
     Ok(())
 }
 
-async fn config(State(gateway): State<Arc<Gateway>>, body: Bytes) -> Response {
-    let answer = |status: StatusCode, body: &Value| {
-        (status, [("content-type", "application/json; charset=utf-8")], body.to_string())
-            .into_response()
+/// The TLS of a listener: files named as Kong names them. An Admin API over TLS always asks its
+/// clients for a certificate.
+fn server_config(gateway: &Gateway, door: Door) -> anyhow::Result<rustls::ServerConfig> {
+    let raw = &gateway.settings.raw;
+    let prefix = if door == Door::Admin { "admin" } else { "status" };
+    let file = |name: &str| {
+        let path = raw.get(name).with_context(|| format!("{name} is not set"))?;
+        std::fs::read(path).with_context(|| format!("failed to read {name}"))
     };
-    match apply(&gateway, &body).await {
-        Ok(()) => answer(StatusCode::CREATED, &json!({})),
-        Err(Problem::Rejected(rejection)) => {
-            answer(StatusCode::BAD_REQUEST, &rejection.to_json(true))
-        }
-        Err(Problem::Uncompiled(error)) => {
-            answer(StatusCode::BAD_REQUEST, &json!({ "message": error.to_string() }))
-        }
-    }
+    let chain = file(&format!("{prefix}_ssl_cert"))?;
+    let key = file(&format!("{prefix}_ssl_cert_key"))?;
+    let roots = match door {
+        Door::Admin => file("nginx_admin_ssl_client_certificate")?,
+        Door::Status => chain.clone(),
+    };
+    let identity = Identity::from_pem(&chain, &key, &roots)?;
+    let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
+    Ok(match door {
+        Door::Admin => identity.server(alpn)?,
+        Door::Status => identity.open_server(alpn)?,
+    })
 }
 
-async fn status(State(gateway): State<Arc<Gateway>>) -> Response {
-    axum::Json(json!({ "configuration_hash": gateway.state.current().hash })).into_response()
+/// Serves a listener until shutdown, then until its connections are done.
+async fn listen(
+    node: Arc<Node>,
+    door: Door,
+    listener: TcpListener,
+    tls: Option<Reloading>,
+    shutdown: Shutdown,
+) {
+    let tracker = tokio_util::task::TaskTracker::new();
+    accept(listener, shutdown.clone(), |stream, _| {
+        let (node, mut tls, stop) = (Arc::clone(&node), tls.clone(), shutdown.clone());
+        tracker.spawn(async move {
+            match &mut tls {
+                None => connection(node, door, stream, stop).await,
+                Some(reloading) => {
+                    let Some(config) = reloading.current().await else { return };
+                    if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
+                        connection(node, door, stream, stop).await;
+                    }
+                }
+            }
+        });
+        std::future::ready(())
+    })
+    .await;
+    tracker.close();
+    tracker.wait().await;
+}
+
+async fn connection<S>(node: Arc<Node>, door: Door, stream: S, shutdown: Shutdown)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let node = Arc::clone(&node);
+        async move { Ok::<_, Infallible>(serve::answer(node, door, request).await) }
+    });
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    // Biased: a stop wins, and what is being answered is still finished.
+    let ended = tokio::select! {
+        biased;
+        () = shutdown.requested() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        ended = connection.as_mut() => ended,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "admin connection ended early");
+    }
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use kong::declarative::Declared;
 use proxy_core::compile::CompileError;
-use proxy_core::plugin::{Context, Entities};
+use proxy_core::plugin::Context;
 use proxy_core::route::Flavor;
 use proxy_core::table::Table;
 use tokio::sync::Mutex;
@@ -34,7 +35,7 @@ pub struct Generation {
     /// The compiled configuration.
     pub table: Table,
     /// The entities that it was made from.
-    pub entities: Arc<dyn Entities + Send + Sync>,
+    pub entities: Arc<Declared>,
     /// Upstreams at work.
     pub live: LiveMap,
     /// Certificates.
@@ -52,15 +53,6 @@ pub struct State {
     dns: Arc<Dns>,
 }
 
-/// Nothing configured.
-struct Empty;
-
-impl Entities for Empty {
-    fn of<'a>(&'a self, _kind: &str) -> Box<dyn Iterator<Item = &'a serde_json::Value> + 'a> {
-        Box::new(std::iter::empty())
-    }
-}
-
 impl State {
     /// A state without configuration.
     pub fn new(
@@ -69,13 +61,13 @@ impl State {
         basics: Basics,
         dns: Arc<Dns>,
     ) -> Result<Self, CompileError> {
-        let table = Table::compile(&Empty, flavor, &context)?;
+        let table = Table::compile(&Declared::default(), flavor, &context)?;
         let tls = Arc::new(Store::new(&table, &basics));
         let generation = Generation {
             number: 0,
             hash: NO_HASH.into(),
             table,
-            entities: Arc::new(Empty),
+            entities: Arc::default(),
             live: LiveMap::new(),
             tls,
         };
@@ -92,7 +84,7 @@ impl State {
     /// Compiles entities and puts them to work; the old configuration stays where that fails.
     pub async fn apply(
         &self,
-        entities: Arc<dyn Entities + Send + Sync>,
+        entities: Arc<Declared>,
         hash: &str,
     ) -> Result<Arc<Generation>, CompileError> {
         let _one_at_a_time = self.change.lock().await;

@@ -6,8 +6,11 @@
 pub mod compat;
 pub mod engine;
 pub mod index;
+mod judge;
 mod pattern;
 pub mod traditional;
+
+pub use judge::judge;
 
 use std::net::IpAddr;
 

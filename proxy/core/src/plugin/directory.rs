@@ -12,6 +12,12 @@ pub trait Entities {
     fn of<'a>(&'a self, kind: &str) -> Box<dyn Iterator<Item = &'a Value> + 'a>;
 }
 
+impl Entities for kong::declarative::Declared {
+    fn of<'a>(&'a self, kind: &str) -> Box<dyn Iterator<Item = &'a Value> + 'a> {
+        Box::new(self.kind(kind).into_iter().flat_map(|all| all.values()))
+    }
+}
+
 /// A consumer, with the header values that announce it to upstreams.
 #[derive(Debug, Default)]
 pub struct Consumer {
