@@ -216,7 +216,7 @@ impl Field {
                 let faults = record.accept(map, references);
                 if faults.is_empty() { Ok(()) } else { Err(Fault::Fields(faults)) }
             }
-            Kind::Foreign(_) => accept_reference(value, references),
+            Kind::Foreign(kind) => accept_reference(value, kind, references),
         }
     }
 }
@@ -271,7 +271,7 @@ fn accept_element(field: &Field, value: &mut Value, references: References) -> R
     field.accept(value, references)
 }
 
-fn accept_reference(value: &Value, references: References) -> Result<(), Fault> {
+fn accept_reference(value: &Value, kind: &str, references: References) -> Result<(), Fault> {
     let missing = || {
         Fault::Fields(BTreeMap::from([("id".to_owned(), Fault::message("missing primary key"))]))
     };
@@ -280,6 +280,11 @@ fn accept_reference(value: &Value, references: References) -> Result<(), Fault> 
     }
     match value {
         Value::Object(map) => match map.get("id") {
+            // What a route may hold depends on its protocols, and that is looked at first.
+            None | Some(Value::Null) if kind == "routes" => {
+                let fault = Fault::message("required field missing");
+                Err(Fault::Fields(BTreeMap::from([("protocols".to_owned(), fault)])))
+            }
             None | Some(Value::Null) => Err(missing()),
             Some(Value::String(id)) if super::check::is_uuid(id) => Ok(()),
             Some(Value::String(_)) => {

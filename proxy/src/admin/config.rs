@@ -121,7 +121,8 @@ fn asked(call: &Call) -> Result<Asked, Reply> {
     let found = |text: Vec<u8>, hashed| Ok(Asked { text, hashed, check_hash, flatten });
     match parameters.remove("config") {
         Some(Value::String(text)) => return found(text.into_bytes(), true),
-        Some(other) => return found(other.to_string().into_bytes(), true),
+        // Only text is read; anything else is no configuration.
+        Some(_) => return found(b"null".to_vec(), true),
         None => {}
     }
     match call.form() {

@@ -89,12 +89,13 @@ pub fn show(declared: &Declared, kind: &str, entity: &Value) -> Value {
         && let Some(map) = shown.as_object_mut()
     {
         let id = map.get("id").cloned().unwrap_or_default();
-        let names: Vec<Value> = declared
+        let mut names: Vec<&str> = declared
             .of("snis")
             .filter(|sni| sni["certificate"]["id"] == id)
-            .map(|sni| sni["name"].clone())
+            .filter_map(|sni| sni["name"].as_str())
             .collect();
-        map.insert("snis".into(), names.into());
+        names.sort_unstable();
+        map.insert("snis".into(), json!(names));
     }
     shown
 }

@@ -29,10 +29,22 @@ impl kong::declarative::Judge for Judge {
                     add(faults, text);
                 }
             }
+            "plugins" => plugin(entity, faults),
             "certificates" => certificate(entity, faults),
             "ca_certificates" => self.authority(entity, faults),
             _ => {}
         }
+    }
+}
+
+/// A plugin that is known and cannot be run is one that is not enabled.
+fn plugin(entity: &Map<String, Value>, faults: &mut Faults) {
+    let Some(name) = text(entity, "name") else { return };
+    if proxy_core::plugin::definition(name).is_none() {
+        let text =
+            format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property");
+        faults.clear();
+        faults.insert("name".to_owned(), text.into());
     }
 }
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{
-        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING,
-        CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, SERVER,
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION,
+        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, SERVER,
     },
 };
 use http_body_util::{BodyExt, Full, Limited};
@@ -29,6 +29,8 @@ pub async fn answer(
 ) -> Response<Full<Bytes>> {
     let start = Instant::now();
     let (head, body) = request.into_parts();
+    // HTTP/1.1 says what it does with the connection, as Kong does.
+    let keeps = head.version == http::Version::HTTP_11;
     let is_head = head.method == Method::HEAD;
     let origin = head.headers.get(ORIGIN).cloned();
     let reply = match read(&head.headers, body).await {
@@ -44,7 +46,15 @@ pub async fn answer(
         }
         Err(reply) => reply,
     };
-    finish(&node, reply, is_head, origin, start)
+    let mut response = finish(&node, reply, is_head, origin, start);
+    let headers = response.headers_mut();
+    if keeps {
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    }
+    if door == Door::Status {
+        headers.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
+    }
+    response
 }
 
 /// Reads and unpacks a body.

@@ -162,10 +162,10 @@ fn infer(entity: &mut Map<String, Value>, name: &str, field: &Field) {
 fn violation(faults: BTreeMap<String, Fault>) -> Reply {
     let mut messages = Vec::new();
     if let Some(Fault::Items(all)) = faults.get("@entity") {
-        messages.extend(all.values().map(|fault| text_of(fault, "")));
+        messages.extend(all.values().flat_map(|fault| text_of(fault, "")));
     }
     for (name, fault) in faults.iter().filter(|(name, _)| *name != "@entity") {
-        messages.push(text_of(fault, name));
+        messages.extend(text_of(fault, name));
     }
     let count = match messages.len() {
         1 => "schema violation".to_owned(),
@@ -179,28 +179,22 @@ fn violation(faults: BTreeMap<String, Fault>) -> Reply {
     )
 }
 
-/// `path: message`; several faults of one field are written as a table.
-fn text_of(fault: &Fault, path: &str) -> String {
-    let below =
-        |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    match fault {
-        Fault::Message(text) if path.is_empty() => text.clone(),
-        Fault::Message(text) => format!("{path}: {text}"),
-        Fault::Fields(map) if map.len() == 1 => map
-            .iter()
-            .map(|(name, fault)| text_of(fault, &below(name)))
-            .collect::<Vec<_>>()
-            .join("; "),
-        Fault::Items(map) if map.len() == 1 => map
-            .iter()
-            .map(|(at, fault)| text_of(fault, &below(&at.to_string())))
-            .collect::<Vec<_>>()
-            .join("; "),
+/// `path: message` for a field and for the fields inside it; what lies deeper is written as a table.
+fn text_of(fault: &Fault, path: &str) -> Vec<String> {
+    let inner: Vec<(String, &Fault)> = match fault {
+        Fault::Message(text) if path.is_empty() => return vec![text.clone()],
+        Fault::Message(text) => return vec![format!("{path}: {text}")],
+        Fault::Fields(map) => map.iter().map(|(name, fault)| (name.clone(), fault)).collect(),
+        Fault::Items(map) => map.iter().map(|(at, fault)| (at.to_string(), fault)).collect(),
+    };
+    let one = |(name, fault): (String, &Fault)| match fault {
+        Fault::Message(text) => format!("{path}.{name}: {text}"),
         Fault::Fields(map) => {
             let lines: Vec<String> =
                 map.iter().map(|(name, fault)| format!("  {name} = {}", pretty(fault))).collect();
-            format!("{path}: {{\n{}\n}}", lines.join(",\n"))
+            format!("{path}.{name}: {{\n{}\n}}", lines.join(",\n"))
         }
-        Fault::Items(_) => format!("{path}: {}", pretty(fault)),
-    }
+        Fault::Items(_) => format!("{path}.{name}: {}", pretty(fault)),
+    };
+    inner.into_iter().map(one).collect()
 }
