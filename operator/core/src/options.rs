@@ -81,6 +81,16 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The options of an operator that runs: it judges Gateways itself and serves with our own proxies.
+    #[must_use]
+    pub fn live() -> Self {
+        Self {
+            gateway_status: GatewayStatusSource::Derived,
+            engine: Engine::Flotilla,
+            ..Self::default()
+        }
+    }
+
     /// Whether `gate` is on.
     #[must_use]
     pub fn on(&self, gate: Gate) -> bool {

@@ -329,8 +329,12 @@ fn recorded(gateway: &Gateway) -> Entry<'_> {
         let listener: &Listener = listener;
         let known = status
             .and_then(|status| status.listeners.iter().find(|known| known.name == listener.name));
-        let conditions = known.map(|known| known.conditions.as_slice());
-        Slot { listener, set: None, programmed: is_programmed(conditions, generation) }
+        let programmed = match known {
+            Some(known) => is_programmed(Some(&known.conditions), generation),
+            // A controller has looked at the Gateway, and has not said anything about this listener.
+            None => status.is_none_or(|status| status.conditions.is_empty()),
+        };
+        Slot { listener, set: None, programmed }
     };
     let conditions = status.map(|status| status.conditions.as_slice());
     Entry {

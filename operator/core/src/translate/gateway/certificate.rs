@@ -4,9 +4,13 @@ use super::super::Context;
 use super::super::rules::{ListenerCertificate, Origin};
 use super::attach::{Gateways, Slot};
 use crate::gateway_api::SecretRef;
-use crate::object::Kind;
+use crate::object::{Kind, Object as _};
+use crate::options::GatewayStatusSource;
 use crate::outcome::Reason;
 use crate::snapshot::GrantFrom;
+
+/// The mark of classes whose Gateways no operator provisions.
+const UNMANAGED: &str = "konghq.com/gatewayclass-unmanaged";
 
 /// Pairs the Secret of each listener that terminates TLS with its hostname.
 ///
@@ -18,7 +22,9 @@ pub(super) fn of<'a>(
     let mut found = Vec::new();
     for entry in gateways.entries.values() {
         let gateway = Origin::of(entry.gateway);
-        for slot in entry.slots.iter().filter(|slot| slot.programmed) {
+        let managed = ctx.options.gateway_status == GatewayStatusSource::Recorded
+            && is_managed(ctx, &entry.gateway.spec.gateway_class_name);
+        for slot in entry.slots.iter().filter(|slot| slot.programmed || managed) {
             let tls = slot.listener.tls.as_ref();
             match tls.map_or(&[][..], |tls| tls.certificate_refs.as_slice()) {
                 [] => {}
@@ -34,6 +40,13 @@ pub(super) fn of<'a>(
         }
     }
     found
+}
+
+/// Whether a class lacks the mark of Gateways that no operator provisions. Kong Ingress Controller serves certificates of
+/// such Gateways before their listeners are programmed.
+fn is_managed(ctx: &Context<'_>, class: &str) -> bool {
+    let class = ctx.snapshot.gateway_classes.get("", class);
+    class.is_some_and(|class| class.annotation(UNMANAGED).is_none())
 }
 
 /// The certificate of one listener; nothing, with a warning, when its Secret cannot be used from here.
