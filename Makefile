@@ -78,6 +78,11 @@ test-cluster: ## The scenarios on a real Kubernetes, with kubectl, helm and curl
 	@echo "cluster scenarios (about 10 minutes; the first time also builds Kubernetes and helm: 10 more)"
 	cargo test --quiet --package e2e
 
+.PHONY: conformance
+conformance: ## Gateway API's conformance suite against our proxies on a real Kubernetes (FLAGS=--run-test=NAME)
+	@echo "conformance suite (about 20 minutes; the first time also builds Kubernetes and the suite)"
+	$(E2E) conformance --report docs/conformance/report.yaml -- $(FLAGS)
+
 # ---- figures -----------------------------------------------------------------------------------
 
 .PHONY: bench

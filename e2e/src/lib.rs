@@ -10,6 +10,7 @@ pub mod binaries;
 pub mod cluster;
 pub mod command;
 pub mod components;
+pub mod conformance;
 pub mod fake;
 pub mod http;
 pub mod images;

@@ -8,7 +8,7 @@ use e2e::binaries::Binaries;
 use e2e::cluster::{self, Cluster};
 use e2e::place::Place;
 use e2e::product::Product;
-use e2e::{bench, images, manifests, say};
+use e2e::{bench, conformance, images, manifests, say};
 
 /// A real Kubernetes on this machine, and what runs in it.
 #[derive(Parser)]
@@ -28,6 +28,15 @@ enum Verb {
     Install,
     /// Measure the product in a cluster of its own, and print the tables.
     Bench,
+    /// Run Gateway API's conformance suite in a cluster of its own.
+    Conformance {
+        /// Where the suite's report goes.
+        #[arg(long, default_value = "docs/conformance/report.yaml")]
+        report: PathBuf,
+        /// More flags for the suite, such as `--run-test=HTTPRouteWeight`.
+        #[arg(last = true)]
+        flags: Vec<String>,
+    },
     /// Render `config/` from the chart.
     Manifests,
     /// Build the images as OCI archives, and give them to the cluster when it runs.
@@ -44,6 +53,7 @@ fn main() -> Result<()> {
         Verb::Down => cluster::remove(&Place::development()),
         Verb::Install => install(),
         Verb::Bench => measure(),
+        Verb::Conformance { report, flags } => conform(&report, &flags),
         Verb::Manifests => manifests::write(&Binaries::ensure()?),
         Verb::Images { output } => make_images(&output),
     }
@@ -87,6 +97,17 @@ fn install() -> Result<()> {
     let product = Product::install(&cluster)?;
     // The image has the same name as before: only a new pod runs it.
     product.kubectl_here(&["rollout", "restart", "deployment"]).map(drop)
+}
+
+fn conform(report: &std::path::Path, flags: &[String]) -> Result<()> {
+    let report = std::path::absolute(report).context("failed to place the report")?;
+    let built = images::build()?;
+    let place = Place::test();
+    let cluster = Cluster::up(place.clone())?;
+    let imported = built.iter().try_for_each(|image| images::import(cluster.place(), image));
+    let outcome = imported.and_then(|()| conformance::run(&cluster, &report, flags));
+    cluster::remove(&place)?;
+    outcome
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are the program's answer")]
