@@ -17,11 +17,11 @@ use rustls::pki_types::pem::PemObject;
 use crate::access_log::AccessLog;
 use crate::dns::Dns;
 use crate::services::World;
-use crate::settings::Settings;
+use crate::settings::{Listen, Settings};
 use crate::state::{Disk, State};
 use crate::tls::{self, Basics};
 use crate::upstream::Pool;
-use crate::{admin, listen};
+use crate::{admin, listen, stream};
 
 /// What is counted for `GET /status`.
 #[derive(Debug, Default)]
@@ -160,6 +160,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             Ok(())
         });
     }
+    for one in gateway.settings.stream.clone() {
+        start_stream(&gateway, one, &mut tasks, &shutdown).await?;
+    }
     admin::start(&gateway, &mut tasks, &shutdown)?;
     let (sweeping, stop) = (Arc::clone(&gateway), shutdown.clone());
     tasks.spawn("idle connections", async move {
@@ -185,6 +188,29 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         Ok(Err(error)) => Err(error.into()),
         Ok(Ok(())) | Err(_) => Ok(ExitCode::SUCCESS),
     }
+}
+
+async fn start_stream(
+    gateway: &Arc<Gateway>,
+    one: Listen,
+    tasks: &mut Tasks,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let (gateway, shutdown) = (Arc::clone(gateway), shutdown.clone());
+    let name = format!("stream {}", one.address);
+    if one.udp {
+        let socket = tokio::net::UdpSocket::bind(one.address).await;
+        let socket = socket.with_context(|| format!("failed to listen on {}", one.address))?;
+        tasks.spawn(name, async move { Ok(stream::serve_udp(gateway, socket, shutdown).await?) });
+    } else {
+        let listener =
+            listen::bind(&one).with_context(|| format!("failed to listen on {}", one.address))?;
+        tasks.spawn(name, async move {
+            stream::serve(gateway, one, listener, shutdown).await;
+            Ok(())
+        });
+    }
+    Ok(())
 }
 
 /// Says whether a file would be accepted.

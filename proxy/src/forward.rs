@@ -4,7 +4,7 @@
 //! failed or timed out, and only while its body can be sent again. The bound on kept bodies is what decides that.
 
 mod attempt;
-mod choose;
+pub(crate) mod choose;
 mod relay;
 
 use std::sync::Arc;

@@ -22,5 +22,6 @@ pub mod serve;
 pub mod services;
 pub mod settings;
 pub mod state;
+pub mod stream;
 pub mod tls;
 pub mod upstream;

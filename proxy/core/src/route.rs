@@ -273,3 +273,6 @@ impl Router {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

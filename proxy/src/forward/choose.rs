@@ -16,7 +16,7 @@ use crate::live::Live;
 use crate::state::Generation;
 
 /// A peer for one attempt.
-pub struct Chosen {
+pub(crate) struct Chosen {
     /// Where it is.
     pub address: SocketAddr,
     /// What it is called, for Host and server name.
@@ -29,7 +29,7 @@ pub struct Chosen {
 
 /// Why there is no peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Problem {
+pub(crate) enum Problem {
     /// The name has no address.
     Unresolved,
     /// The upstream has no fit target.
@@ -48,7 +48,7 @@ impl Problem {
 }
 
 /// Chooses peers for the attempts of one request.
-pub(super) struct Chooser<'a> {
+pub(crate) struct Chooser<'a> {
     gateway: &'a Gateway,
     service: &'a Service,
     live: Option<Arc<Live>>,
@@ -66,6 +66,18 @@ impl<'a> Chooser<'a> {
     ) -> Self {
         let live = generation.live.get(&service.host).cloned();
         let key = live.as_ref().and_then(|live| key(&live.upstream, exchange));
+        Self { gateway, service, live, key, failed: Vec::new() }
+    }
+
+    /// A chooser for a stream, of which only the client's address can be hashed.
+    pub(crate) fn for_stream(
+        gateway: &'a Gateway,
+        generation: &Generation,
+        service: &'a Service,
+        client: std::net::IpAddr,
+    ) -> Self {
+        let live = generation.live.get(&service.host).cloned();
+        let key = Some(client.to_string().into_bytes());
         Self { gateway, service, live, key, failed: Vec::new() }
     }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::compat::split_port;
 use super::pattern::Pattern;
-use super::{Endpoint, Lookup, Match, Rule, RuleError};
+use super::{Endpoint, Lookup, Match, Protocol, Rule, RuleError};
 
 const HOST: u8 = 0x40;
 const HEADER: u8 = 0x20;
@@ -35,6 +35,9 @@ pub struct Traditional {
     wildcard_hosts: Vec<Host>,
     regex_paths: Vec<Path>,
     prefixes: Vec<String>,
+    header_names: Vec<String>,
+    methods: Vec<String>,
+    snis: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -188,12 +191,19 @@ impl Traditional {
                     None => self.prefixes.push(path.text.clone()),
                 }
             }
+            self.header_names.extend(route.headers.iter().map(|(name, _)| name.clone()));
+            self.methods.extend_from_slice(&route.methods);
+            self.snis.extend_from_slice(&route.snis);
             for method in &route.methods {
                 category.by_method.entry(method.clone()).or_default().push(place);
             }
             for sni in &route.snis {
                 category.by_sni.entry(sni.clone()).or_default().push(place);
             }
+        }
+        for names in [&mut self.header_names, &mut self.methods, &mut self.snis] {
+            names.sort_unstable();
+            names.dedup();
         }
         self.regex_paths.sort_by_key(|path| std::cmp::Reverse(path.priority));
         self.prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
@@ -208,13 +218,36 @@ impl Traditional {
     #[must_use]
     pub fn find(&self, lookup: &Lookup<'_>) -> Option<Match> {
         let hits = self.hits(lookup);
-        self.categories.iter().find_map(|category| {
+        // Categories with kinds of fields that the request cannot hit are passed over, if its own category exists.
+        let asked = self.category(&hits, lookup);
+        let first = self.categories.iter().position(|category| category.bits == asked).unwrap_or(0);
+        self.categories[first..].iter().find_map(|category| {
             let strong = category.reduce(&hits, lookup).unwrap_or_default();
             strong
                 .iter()
                 .chain(&category.all)
                 .find_map(|place| self.routes[*place].takes(lookup, &hits))
         })
+    }
+
+    /// The kinds of fields that the request hits.
+    fn category(&self, hits: &Hits, lookup: &Lookup<'_>) -> u8 {
+        let header = self
+            .header_names
+            .iter()
+            .any(|wanted| lookup.headers.keys().any(|name| is_same_header(name.as_str(), wanted)));
+        let method = self.methods.iter().any(|method| method == lookup.method);
+        let sni = lookup.sni.is_some_and(|sni| self.snis.iter().any(|wanted| wanted == sni));
+        [
+            (hits.host.is_some(), HOST),
+            (header, HEADER),
+            (hits.path.is_some(), PATH),
+            (method, METHOD),
+            (sni, SNI),
+        ]
+        .into_iter()
+        .filter(|(hit, _)| *hit)
+        .fold(0, |all, (_, bit)| all | bit)
     }
 
     fn hits(&self, lookup: &Lookup<'_>) -> Hits {
@@ -326,7 +359,12 @@ impl Route {
     }
 
     fn takes_sni(&self, lookup: &Lookup<'_>) -> bool {
+        let plain = matches!(
+            lookup.protocol,
+            Protocol::Http | Protocol::Grpc | Protocol::Ws | Protocol::Tcp
+        );
         self.snis.is_empty()
+            || plain
             || lookup.sni.is_some_and(|sni| self.snis.iter().any(|wanted| wanted == sni))
     }
 }
@@ -388,18 +426,19 @@ fn header_tests(values: &[String], id: Uuid) -> Result<Vec<HeaderTest>, RuleErro
 }
 
 fn has_header(lookup: &Lookup<'_>, name: &str, tests: &[HeaderTest]) -> bool {
-    let same = |other: &str| {
-        other.len() == name.len()
-            && other
-                .bytes()
-                .zip(name.bytes())
-                .all(|(a, b)| a == b || (a == b'-' && b == b'_') || (a == b'_' && b == b'-'))
-    };
-    lookup.headers.iter().take(100).filter(|(other, _)| same(other.as_str())).any(|(_, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes()).to_lowercase();
-        tests.iter().any(|test| match test {
-            HeaderTest::Text(text) => *text == value,
-            HeaderTest::Regex(regex) => regex.is_match(&value),
-        })
-    })
+    lookup.headers.iter().take(100).filter(|(other, _)| is_same_header(other.as_str(), name)).any(
+        |(_, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).to_lowercase();
+            tests.iter().any(|test| match test {
+                HeaderTest::Text(text) => *text == value,
+                HeaderTest::Regex(regex) => regex.is_match(&value),
+            })
+        },
+    )
+}
+
+/// Hyphens and underscores are one.
+fn is_same_header(a: &str, b: &str) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    a.len() == b.len() && a.bytes().zip(b.bytes()).all(|(a, b)| fold(a) == fold(b))
 }

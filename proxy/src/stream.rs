@@ -1,0 +1,248 @@
+//! Streams: TCP, TLS that ends here, TLS that goes through, and datagrams, each by its routes.
+//!
+//! A listener with `ssl` looks at the client's hello before anything else: a route for `tls_passthrough` gets the bytes
+//! as they came, any other route the plain text. A stream that no route takes is closed without a word.
+
+mod udp;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::HeaderMap;
+use proxy_core::health::Report;
+use proxy_core::route::{Lookup, Protocol};
+use proxy_core::table::{Route, Service};
+use runtime::Shutdown;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use crate::app::Gateway;
+use crate::forward::choose::Chooser;
+use crate::http1::io::PATIENCE;
+use crate::proxy_protocol;
+use crate::rewind::Rewind;
+use crate::settings::Listen;
+use crate::state::Generation;
+use crate::upstream::{self, ConnectError, Stream};
+
+pub use udp::serve as serve_udp;
+
+/// The largest hello that is waited for.
+const HELLO: usize = 16 * 1024;
+
+/// Who is at the other end.
+#[derive(Clone, Copy)]
+struct Ends {
+    client: SocketAddr,
+    local: SocketAddr,
+}
+
+/// Serves a stream listener until shutdown, then until its streams are done.
+pub async fn serve(
+    gateway: Arc<Gateway>,
+    listen: Listen,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) {
+    let tracker = TaskTracker::new();
+    let tls = listen.tls.then(|| gateway.server_config(false));
+    crate::listen::accept(listener, shutdown, |stream, peer| {
+        let (gateway, tls) = (Arc::clone(&gateway), tls.clone());
+        let with_header = listen.proxy_protocol;
+        tracker.spawn(async move {
+            let served = connection(&gateway, tls, (stream, peer), with_header).await;
+            if let Err(error) = served {
+                tracing::debug!(client = %peer, %error, "stream ended");
+            }
+        });
+        std::future::ready(())
+    })
+    .await;
+    tracker.close();
+    tracker.wait().await;
+}
+
+async fn connection(
+    gateway: &Arc<Gateway>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    (mut stream, peer): (TcpStream, SocketAddr),
+    with_header: bool,
+) -> io::Result<()> {
+    let mut ends = Ends { client: peer, local: stream.local_addr()? };
+    let mut ahead = BytesMut::new();
+    if with_header {
+        let header = timeout(PATIENCE, proxy_protocol::read(&mut stream, &mut ahead)).await;
+        ends.client = header.map_err(|_| io::ErrorKind::TimedOut)??.unwrap_or(peer);
+    }
+    let generation = gateway.state.current();
+    let Some(config) = tls else {
+        let Some(route) = find(&generation, Protocol::Tcp, None, ends) else { return Ok(()) };
+        return carry(gateway, &generation, &route, Rewind::new(ahead, stream), ends).await;
+    };
+    let sni = timeout(PATIENCE, hello(&mut stream, &mut ahead))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??;
+    let Some(route) = find(&generation, Protocol::Tls, sni.as_deref(), ends) else { return Ok(()) };
+    let stream = Rewind::new(ahead, stream);
+    if route.protocols.has(Protocol::TlsPassthrough) {
+        return carry(gateway, &generation, &route, stream, ends).await;
+    }
+    let accepting = TlsAcceptor::from(config).accept(stream);
+    let stream = timeout(PATIENCE, accepting).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    carry(gateway, &generation, &route, stream, ends).await
+}
+
+/// Reads until the client's hello is whole; the name that it asks for.
+async fn hello(stream: &mut TcpStream, ahead: &mut BytesMut) -> io::Result<Option<String>> {
+    loop {
+        let mut acceptor = rustls::server::Acceptor::default();
+        if !ahead.is_empty() {
+            acceptor.read_tls(&mut &ahead[..])?;
+            match acceptor.accept() {
+                Ok(Some(accepted)) => {
+                    return Ok(accepted.client_hello().server_name().map(str::to_owned));
+                }
+                Ok(None) => {}
+                Err((error, _)) => return Err(io::Error::other(error)),
+            }
+        }
+        if ahead.len() > HELLO || stream.read_buf(ahead).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+fn find(
+    generation: &Generation,
+    protocol: Protocol,
+    sni: Option<&str>,
+    ends: Ends,
+) -> Option<Arc<Route>> {
+    let headers = HeaderMap::new();
+    let lookup = Lookup {
+        protocol,
+        method: "",
+        host_header: "",
+        host: "",
+        host_port: None,
+        path: "",
+        query: "",
+        headers: &headers,
+        sni,
+        source: (ends.client.ip(), ends.client.port()),
+        destination: (ends.local.ip(), ends.local.port()),
+    };
+    let route = generation.table.find_stream(&lookup)?;
+    let takes = match protocol {
+        Protocol::Tls => {
+            route.protocols.has(Protocol::Tls) || route.protocols.has(Protocol::TlsPassthrough)
+        }
+        other => route.protocols.has(other),
+    };
+    takes.then(|| Arc::clone(route))
+}
+
+/// Connects to a peer of the route's service and carries bytes both ways.
+async fn carry<S>(
+    gateway: &Arc<Gateway>,
+    generation: &Generation,
+    route: &Route,
+    client: S,
+    ends: Ends,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let Some(service) = &route.service else { return Ok(()) };
+    let mut chooser = Chooser::for_stream(gateway, generation, service, ends.client.ip());
+    let mut left = service.retries;
+    let upstream = loop {
+        let chosen = chooser.next().await.map_err(|_| io::ErrorKind::HostUnreachable)?;
+        match dial(generation, service, &chosen.host, chosen.address).await {
+            Ok(stream) => break stream,
+            Err(error) => {
+                let timed_out = matches!(error, ConnectError::Timeout);
+                chooser
+                    .report(&chosen, if timed_out { Report::Timeout } else { Report::TcpFailure });
+                if left == 0 {
+                    return Err(io::Error::other(error));
+                }
+                left -= 1;
+                chooser.avoid(&chosen);
+            }
+        }
+    };
+    pump(client, upstream, service.read_timeout).await
+}
+
+async fn dial(
+    generation: &Generation,
+    service: &Service,
+    host: &str,
+    address: SocketAddr,
+) -> Result<Box<dyn Stream>, ConnectError> {
+    let plan = match service.protocol {
+        Protocol::Tls | Protocol::Https | Protocol::Grpcs | Protocol::Wss => {
+            let upstream = generation.live.get(&service.host).map(|live| &live.upstream);
+            let shown = upstream.and_then(|upstream| upstream.certificate.clone());
+            let plan = generation.tls.client(&service.tls, shown, host);
+            Some(plan.ok_or_else(|| ConnectError::Tls(io::ErrorKind::InvalidInput.into()))?)
+        }
+        Protocol::Http
+        | Protocol::Grpc
+        | Protocol::Tcp
+        | Protocol::TlsPassthrough
+        | Protocol::Udp
+        | Protocol::Ws => None,
+    };
+    upstream::connect(address, plan.as_ref(), service.connect_timeout).await
+}
+
+/// Carries bytes until both sides have ended, or neither has said anything for so long.
+async fn pump<A, B>(client: A, upstream: B, silence: Duration) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_upstream, mut to_upstream) = tokio::io::split(upstream);
+    let (heard, _) = tokio::sync::watch::channel(());
+    let up = copy(&mut from_client, &mut to_upstream, &heard);
+    let down = copy(&mut from_upstream, &mut to_client, &heard);
+    let mut listener = heard.subscribe();
+    let quiet = async { while let Ok(Ok(())) = timeout(silence, listener.changed()).await {} };
+    // Biased: bytes that are here win over the end of patience.
+    tokio::select! {
+        biased;
+        done = async { tokio::try_join!(up, down) } => done.map(|_| ()),
+        () = quiet => Ok(()),
+    }
+}
+
+async fn copy<R, W>(
+    from: &mut R,
+    to: &mut W,
+    heard: &tokio::sync::watch::Sender<()>,
+) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut buffer = BytesMut::with_capacity(16 * 1024);
+    loop {
+        buffer.reserve(8 * 1024);
+        if from.read_buf(&mut buffer).await? == 0 {
+            return to.shutdown().await;
+        }
+        // Nobody listens any more only when the stream is over.
+        let _ = heard.send(());
+        to.write_all(&buffer.split()).await?;
+        to.flush().await?;
+    }
+}
