@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::exchange::Entity;
 use crate::plugin::{BuildError, Context, Entities, Plugins};
-use crate::route::{Flavor, Router, RuleError};
+use crate::route::{Flavor, Protocol, Router, Rule, RuleError};
 use crate::table::{Certificate, Route, Service, Table, Upstream};
 
 mod source;
@@ -52,7 +52,8 @@ impl Table {
         let documents = wants_documents(&plugins);
         let services = services(entities, documents)?;
         let mut routes = Vec::new();
-        let (mut http, mut stream) = (Rules::default(), Rules::default());
+        let mut http = Rules::default();
+        let (mut tcp, mut tls, mut udp) = (Rules::default(), Rules::default(), Rules::default());
         for document in entities.of("routes") {
             let source: RouteEntity = read("routes", document)?;
             let service = match &source.service {
@@ -65,9 +66,19 @@ impl Table {
             };
             let place = routes.len();
             let rule = source.rule(flavor);
-            let list = if rule.protocols.is_http() { &mut http } else { &mut stream };
-            list.rules.push(rule);
-            list.places.push(place);
+            let protocols = rule.protocols;
+            let secure = protocols.has(Protocol::Tls) || protocols.has(Protocol::TlsPassthrough);
+            let lists = [
+                (protocols.has(Protocol::Tcp), &mut tcp),
+                (secure, &mut tls),
+                (protocols.has(Protocol::Udp), &mut udp),
+            ];
+            for (_, list) in lists.into_iter().filter(|(takes, _)| *takes) {
+                list.add(rule.clone(), place);
+            }
+            if protocols.is_http() {
+                http.add(rule, place);
+            }
             routes.push(Arc::new(route(
                 source,
                 service,
@@ -81,8 +92,9 @@ impl Table {
             routes,
             http: Router::new(flavor, &http.rules)?,
             http_places: http.places,
-            stream: Router::new(flavor, &stream.rules)?,
-            stream_places: stream.places,
+            tcp: tcp.router(flavor)?,
+            tls: tls.router(flavor)?,
+            udp: udp.router(flavor)?,
             upstreams: upstreams(entities)?,
             certificates: certificates(entities)?,
             snis: snis(entities)?,
@@ -95,8 +107,19 @@ impl Table {
 
 #[derive(Default)]
 struct Rules {
-    rules: Vec<crate::route::Rule>,
+    rules: Vec<Rule>,
     places: Vec<usize>,
+}
+
+impl Rules {
+    fn add(&mut self, rule: Rule, place: usize) {
+        self.rules.push(rule);
+        self.places.push(place);
+    }
+
+    fn router(self, flavor: Flavor) -> Result<(Router, Vec<usize>), RuleError> {
+        Ok((Router::new(flavor, &self.rules)?, self.places))
+    }
 }
 
 /// Log records carry entities whole; without a plugin that logs nobody reads them.

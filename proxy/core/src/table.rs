@@ -24,8 +24,9 @@ pub struct Table {
     pub routes: Vec<Arc<Route>>,
     pub(crate) http: Router,
     pub(crate) http_places: Vec<usize>,
-    pub(crate) stream: Router,
-    pub(crate) stream_places: Vec<usize>,
+    pub(crate) tcp: (Router, Vec<usize>),
+    pub(crate) tls: (Router, Vec<usize>),
+    pub(crate) udp: (Router, Vec<usize>),
     /// Upstreams by name.
     pub upstreams: HashMap<Box<str>, Arc<Upstream>>,
     /// Certificates by id.
@@ -174,11 +175,22 @@ impl Table {
         Some(Hit { route, matched })
     }
 
-    /// The route of a stream.
+    /// The route of a stream; each kind of listener has routes of its own.
     #[must_use]
     pub fn find_stream(&self, lookup: &Lookup<'_>) -> Option<&Arc<Route>> {
-        let matched = self.stream.find(lookup)?;
-        self.routes.get(*self.stream_places.get(matched.route)?)
+        let (router, places) = match lookup.protocol {
+            Protocol::Udp => &self.udp,
+            Protocol::Tls | Protocol::TlsPassthrough => &self.tls,
+            Protocol::Tcp
+            | Protocol::Http
+            | Protocol::Https
+            | Protocol::Grpc
+            | Protocol::Grpcs
+            | Protocol::Ws
+            | Protocol::Wss => &self.tcp,
+        };
+        let matched = router.find(lookup)?;
+        self.routes.get(*places.get(matched.route)?)
     }
 
     /// The certificate of a server name: the name itself, `*.rest`, `first.*`, then `*`.
