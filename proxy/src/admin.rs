@@ -11,6 +11,7 @@ mod health;
 mod info;
 mod judge;
 mod paths;
+mod plugins;
 mod route;
 mod serve;
 mod writes;
@@ -149,7 +150,7 @@ async fn dispatch(node: &Node, call: &Call, target: Target) -> Result<Reply, Rep
         Target::Config => config::dump(&node.declared()),
         Target::Endpoints => info::endpoints(),
         Target::Timers => info::timers(),
-        Target::Metrics => metrics(node),
+        Target::Metrics => plugins::metrics(node),
         Target::Tags(tag) => entities::tagged(&node.declared(), tag.as_deref()),
         Target::EnabledPlugins => info::enabled(),
         Target::PluginConfigSchema(name) => info::plugin_config(&name),
@@ -168,7 +169,7 @@ async fn dispatch(node: &Node, call: &Call, target: Target) -> Result<Reply, Rep
             "this endpoint is only available when Kong is configured to run as Control Plane for the cluster",
         ),
         Target::Acme { certificates } => info::acme(call, certificates),
-        Target::ProxyCache(parts) => proxy_cache(call, &parts),
+        Target::ProxyCache(parts) => plugins::proxy_cache(node, call, &parts),
         Target::Health(upstream) => health::show(node, call, &upstream)?,
         Target::Mark { upstream, target, address, healthy } => health::mark(
             node,
@@ -264,23 +265,6 @@ fn write(node: &Node, call: &Call, target: &Target) -> Result<Reply, Reply> {
     };
     let aim = writes::Aim { kind, key, parent };
     Ok(writes::refuse(&declared, call, &aim, node.flavor()))
-}
-
-/// What was counted, for scrapers.
-fn metrics(node: &Node) -> Reply {
-    let text = info::metrics(node);
-    Reply {
-        status: StatusCode::OK,
-        body: call::Body::Text("text/plain; charset=UTF-8", text.into()),
-        headers: Vec::new(),
-    }
-}
-
-fn proxy_cache(call: &Call, parts: &[String]) -> Reply {
-    if call.method == Method::DELETE && parts.is_empty() {
-        return Reply::empty(StatusCode::NO_CONTENT);
-    }
-    Reply::page(StatusCode::NOT_FOUND, "Not Found")
 }
 
 /// Compiles a configuration and says what is wrong with it.

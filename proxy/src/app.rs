@@ -70,7 +70,8 @@ impl Gateway {
     pub fn new(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
         let dns = Arc::new(Dns::new());
         let (verified, unverified) = tls::for_plugins(Arc::new(trusted(&settings)));
-        let services: Arc<dyn Services> = Arc::new(World::new(verified, unverified));
+        let node = uuid::Uuid::new_v4();
+        let services: Arc<dyn Services> = Arc::new(World::new(node, verified, unverified));
         let plugins = Context { services, lasting: Arc::new(Lasting::default()) };
         let basics = Basics {
             default: Arc::new(
@@ -89,7 +90,7 @@ impl Gateway {
             dns,
             counters: Counters::default(),
             product: HeaderValue::from_static(PRODUCT),
-            node: uuid::Uuid::new_v4(),
+            node,
             plugins,
             shutdown,
             date: arc_swap::ArcSwap::from_pointee((0, HeaderValue::from_static(""))),

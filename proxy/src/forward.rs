@@ -180,7 +180,7 @@ pub async fn forward(
         if let Some(report) = fault.report(!again) {
             chooser.report(&chosen, report);
         }
-        note(exchange, fault, again);
+        note(exchange, fault);
         if !again {
             return give_up(gateway, way, exchange, client, fault).await;
         }
@@ -199,9 +199,9 @@ fn may_repeat(fault: Fault, method: &Method, body: &Outgoing) -> bool {
     !fault.is_final() && body.is_repeatable() && !(once && fault.after_sending())
 }
 
-fn note(exchange: &mut Exchange, fault: Fault, again: bool) {
+fn note(exchange: &mut Exchange, fault: Fault) {
     if let Some(last) = exchange.tries.last_mut() {
-        last.state = Some(if again { "next" } else { "failed" });
+        last.state = Some("failed");
         last.code = Some(fault.status().as_u16());
     }
 }

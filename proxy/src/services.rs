@@ -17,6 +17,7 @@ use rustls::ClientConfig;
 /// The machine.
 pub struct World {
     hostname: String,
+    node: String,
     tls: Arc<ClientConfig>,
     unverified: Arc<ClientConfig>,
     /// Sinks in use, so that a new configuration finds its queues again.
@@ -27,10 +28,11 @@ pub struct World {
 impl World {
     /// The machine that this runs on; `tls` is how it talks to servers whose certificates it checks.
     #[must_use]
-    pub fn new(tls: Arc<ClientConfig>, unverified: Arc<ClientConfig>) -> Self {
+    pub fn new(node: uuid::Uuid, tls: Arc<ClientConfig>, unverified: Arc<ClientConfig>) -> Self {
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             hostname: hostname.trim().to_owned(),
+            node: node.to_string(),
             tls,
             unverified,
             sinks: Mutex::default(),
@@ -58,6 +60,10 @@ impl Services for World {
 
     fn hostname(&self) -> &str {
         &self.hostname
+    }
+
+    fn node_id(&self) -> &str {
+        &self.node
     }
 
     fn sink(&self, target: &Target) -> Arc<dyn Sink> {

@@ -146,22 +146,8 @@ fn entity(
         id: id.to_string().into(),
         name: name.map(Into::into),
         host: host.map(Into::into),
-        document: document
-            .map(|document| without_nulls(document).to_string())
-            .unwrap_or_default()
-            .into(),
+        document: document.map(crate::plugin::compact).unwrap_or_default(),
     })
-}
-
-fn without_nulls(document: &Value) -> Value {
-    match document {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| (name.clone(), without_nulls(value)))
-            .collect(),
-        other => other.clone(),
-    }
 }
 
 /// Services by id; a disabled one is there without being usable, so that its routes vanish.

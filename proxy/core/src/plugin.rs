@@ -28,13 +28,17 @@ mod bot_detection;
 mod correlation_id;
 mod cors;
 mod directory;
+mod grpc_web;
 mod hmac_auth;
 mod ip_restriction;
 mod json;
 mod jwt;
 mod key_auth;
 mod lasting;
+mod ldap_auth;
 mod loggers;
+mod oauth2;
+mod opentelemetry;
 mod plan;
 pub mod prometheus;
 pub mod proxy_cache;
@@ -48,8 +52,12 @@ mod request_transformer;
 mod response_ratelimiting;
 mod response_transformer;
 mod services;
+mod session;
+mod statsd;
 mod template;
+mod trace;
 mod window;
+mod zipkin;
 
 /// One configured plugin. Every phase has a default that does nothing; [`Definition::phases`] says which ones matter,
 /// so that the others are not even called.
@@ -226,7 +234,7 @@ pub enum BuildError {
         source: Box<regex::Error>,
     },
     /// A plugin that Kong has and this gateway cannot run.
-    #[error("plugin '{0}' is known but cannot be run by this gateway")]
+    #[error("plugin '{0}' not enabled; add it to the 'plugins' configuration property")]
     Unsupported(String),
     /// A field whose value cannot be used.
     #[error("failed to use field '{field}' of plugin '{plugin}'")]

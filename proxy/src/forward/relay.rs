@@ -109,6 +109,9 @@ fn start(
 ) -> Length {
     exchange.moments.answered = Some(now());
     strip_answer(&mut headers);
+    if headers.get(header::CONTENT_TYPE).is_some_and(HeaderValue::is_empty) {
+        headers.remove(header::CONTENT_TYPE);
+    }
     add_answer_headers(job.gateway, exchange, &mut headers);
     if job.gateway.settings.headers.upstream_status {
         headers.insert("x-kong-upstream-status", HeaderValue::from(status.as_u16()));

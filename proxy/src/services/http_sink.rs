@@ -52,7 +52,7 @@ async fn retry<F: Future<Output = Result<(), String>>>(
     let mut pause = queue.initial_retry_delay;
     loop {
         let Err(error) = attempt().await else { return Ok(()) };
-        if Instant::now() + pause > deadline {
+        if Instant::now() > deadline {
             return Err(error);
         }
         sleep(pause).await;

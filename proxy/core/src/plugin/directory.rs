@@ -85,6 +85,20 @@ impl std::fmt::Debug for CredentialKind {
     }
 }
 
+/// A token that a configuration declares.
+#[derive(Debug)]
+pub(super) struct Token {
+    pub(super) credential: Option<Arc<Credential>>,
+    /// The only service that it opens.
+    pub(super) service: Option<Box<str>>,
+    pub(super) scope: Option<Box<str>>,
+    /// The user in whose name it was given.
+    pub(super) user: Option<Box<str>>,
+    /// Seconds, and zero for ever.
+    pub(super) expires_in: u64,
+    pub(super) created_at: u64,
+}
+
 /// Everyone whom a configuration knows.
 #[derive(Debug, Default)]
 pub struct Directory {
@@ -96,6 +110,7 @@ pub struct Directory {
     hmac: HashMap<Box<str>, Arc<Credential>>,
     jwt: HashMap<Box<str>, Arc<Credential>>,
     oauth2: HashMap<Box<str>, Arc<Credential>>,
+    tokens: HashMap<Box<str>, Token>,
 }
 
 impl Directory {
@@ -163,6 +178,24 @@ impl Directory {
             "client_id",
             |entity| CredentialKind::OAuth2(Arc::new(entity.clone())),
         );
+        let by_id: HashMap<&str, &Arc<Credential>> =
+            self.oauth2.values().map(|credential| (credential.id.as_ref(), credential)).collect();
+        let number = |entity: &Value, name: &str| {
+            entity.get(name).and_then(Value::as_f64).unwrap_or(0.0) as u64
+        };
+        let token = |entity: &Value| {
+            let credential = reference(entity, "credential").and_then(|id| by_id.get(id));
+            let token = Token {
+                credential: credential.map(|found| Arc::clone(found)),
+                service: reference(entity, "service").map(Into::into),
+                scope: string(entity, "scope").map(Into::into),
+                user: string(entity, "authenticated_userid").map(Into::into),
+                expires_in: number(entity, "expires_in"),
+                created_at: number(entity, "created_at"),
+            };
+            string(entity, "access_token").map(|text| (text.into(), token))
+        };
+        self.tokens = entities.of("oauth2_tokens").filter_map(token).collect();
     }
 
     fn credentials<'a>(
@@ -232,6 +265,11 @@ impl Directory {
         self.jwt.get(key)
     }
 
+    /// The declared token of this text.
+    pub(super) fn token(&self, text: &str) -> Option<&Token> {
+        self.tokens.get(text)
+    }
+
     /// The OAuth 2 application of a client id.
     #[must_use]
     pub fn oauth2(&self, client_id: &str) -> Option<&Arc<Credential>> {
@@ -260,14 +298,22 @@ fn header(value: &str) -> Option<HeaderValue> {
 /// An entity's JSON without its nulls, for log records.
 #[must_use]
 pub fn compact(entity: &Value) -> Box<str> {
-    let Value::Object(fields) = entity else { return "{}".into() };
-    let mut kept: serde_json::Map<String, Value> = fields
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    kept.insert("ws_id".into(), DEFAULT_WORKSPACE.into());
-    Value::Object(kept).to_string().into()
+    let mut kept = without_nulls(entity);
+    if let Value::Object(fields) = &mut kept {
+        fields.insert("ws_id".into(), DEFAULT_WORKSPACE.into());
+    }
+    kept.to_string().into()
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.clone(), without_nulls(value)))
+            .collect(),
+        other => other.clone(),
+    }
 }
 
 /// The id of the one workspace.

@@ -146,7 +146,7 @@ impl Name {
                 (None, _) => {}
                 (Some(_), Some(_)) => return Key::Duplicate,
                 (Some(value), None) => {
-                    return text(value).map_or(Key::None, |key| Key::One(key.to_owned()));
+                    return Key::One(String::from_utf8_lossy(value.as_bytes()).into_owned());
                 }
             }
         }

@@ -347,7 +347,7 @@ impl BodyFilter for Recorder {
         if self.entry.is_some() {
             self.body.extend_from_slice(&piece);
         }
-        if let (true, Some(mut entry)) = (last, self.entry.take()) {
+        if last && let Some(mut entry) = self.entry.take() {
             entry.body = std::mem::take(&mut self.body).freeze();
             self.lasting.cache.put(self.key.clone(), entry);
         }

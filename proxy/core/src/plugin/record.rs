@@ -50,7 +50,7 @@ fn fields(exchange: &Exchange) -> Map<String, Value> {
         "response",
         json!({
             "status": exchange.response.status.as_u16(),
-            "headers": headers(&exchange.response.headers),
+            "headers": answer_headers(exchange),
             "size": exchange.response.size,
         }),
     );
@@ -173,6 +173,16 @@ fn entity(entity: &Entity) -> Value {
 
 fn parse(document: &str) -> Value {
     serde_json::from_str(document).unwrap_or(Value::Null)
+}
+
+/// The answer's headers: the date is the server's own business, how the connection goes on is told.
+fn answer_headers(exchange: &Exchange) -> Value {
+    let mut fields = headers(&exchange.response.headers);
+    if let Value::Object(fields) = &mut fields {
+        fields.remove("date");
+        fields.entry("connection").or_insert_with(|| "keep-alive".into());
+    }
+    fields
 }
 
 fn headers(headers: &HeaderMap) -> Value {

@@ -19,6 +19,9 @@ pub trait Services: Send + Sync + 'static {
     /// The gateway's host name.
     fn hostname(&self) -> &str;
 
+    /// The gateway's id.
+    fn node_id(&self) -> &str;
+
     /// Opens (or finds again) a place to send records to. Sending never blocks; the queue behind it is bounded.
     fn sink(&self, target: &Target) -> Arc<dyn Sink>;
 
