@@ -187,6 +187,8 @@ gates! {
     GatewayAlpha, "GatewayAlpha", true, "Alpha versions of Gateway API kinds are read.";
     FallbackConfiguration, "FallbackConfiguration", true,
         "Objects that a proxy refuses are left out with their dependants.";
+    FailClosedPlugins, "FailClosedPlugins", true,
+        "What names a plugin that is missing, or one that keeps requests out and is broken, answers 503.";
     EnterpriseEdition, "EnterpriseEdition", false, "The proxies are Kong Enterprise.";
     SupportRedirectPlugin, "SupportRedirectPlugin", true, "Redirects become the redirect plugin.";
     ExpressionRoutes, "ExpressionRoutes", false, "Named by recordings; the router flavor decides.";

@@ -3,6 +3,7 @@
 //! A plugin that is named by several things is emitted once for each combination: a consumer with
 //! each service and each route, or a consumer group with them, or each service and route alone.
 
+mod closed;
 mod config;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,28 @@ struct Use<'r, 'a> {
     group: Option<&'r Attached<'a>>,
 }
 
+impl<'r, 'a> Use<'r, 'a> {
+    /// Everything that takes part.
+    fn attached(&self) -> impl Iterator<Item = &'r Attached<'a>> + use<'r, 'a> {
+        [self.service, self.route, self.consumer, self.group].into_iter().flatten()
+    }
+
+    /// A plugin for this use, with nothing but what it is attached to.
+    fn plugin(&self) -> Plugin {
+        let Self { service, route, consumer, group } = self;
+        let reference = |attached: &Option<&Attached<'a>>| {
+            attached.map(|attached| Reference::from(attached.key.as_str()))
+        };
+        Plugin {
+            service: reference(service),
+            route: reference(route),
+            consumer: reference(consumer),
+            consumer_group: reference(group),
+            ..Plugin::default()
+        }
+    }
+}
+
 /// Where plugins ended up, for entities that hang on them: plugin → services and routes.
 #[derive(Debug, Default)]
 pub(super) struct Attachments<'a> {
@@ -94,19 +117,24 @@ pub(super) fn plugins<'a>(
     services: &[Assembled<'a>],
     consumers: &Consumers<'a>,
 ) -> (Vec<Plugin>, Attachments<'a>) {
-    let relations = relations(ctx, services, consumers);
+    let Found { all: relations, forbidden } = relations(ctx, services, consumers);
     let mut plugins = Vec::new();
+    let mut closed = closed::Closed::default();
     let mut missing: BTreeSet<(ObjectRef, String)> = BTreeSet::new();
     for (&(namespace, name), relations) in &relations {
         let uses = combinations(relations);
         match find(ctx, namespace, name) {
-            Some(definition) => emit(ctx, definition, &uses, &mut plugins),
+            Some(definition) => {
+                let guards = closed::guards(definition.plugin);
+                if !emit(ctx, definition, &uses, &mut plugins) && guards {
+                    closed.add(&uses);
+                }
+            }
             None => {
-                for attached in uses.iter().flat_map(|used| {
-                    [used.service, used.route, used.consumer, used.group].into_iter().flatten()
-                }) {
+                for attached in uses.iter().flat_map(Use::attached) {
                     missing.insert((attached.origin.reference(), name.to_owned()));
                 }
+                closed.add(&uses);
             }
         }
     }
@@ -114,69 +142,109 @@ pub(super) fn plugins<'a>(
         let message = format!("referenced KongPlugin or KongClusterPlugin {name:?} does not exist");
         ctx.outcomes.fail(object, Reason::RefNotFound, message);
     }
+    closed.add(&singles(&forbidden));
+    closed.emit(ctx, &mut plugins);
     global(ctx, &mut plugins);
     distinguish(&mut plugins);
     (plugins, Attachments { relations })
+}
+
+/// All relations, by plugin; and what names a plugin that it may not use.
+#[derive(Debug, Default)]
+struct Found<'a> {
+    all: BTreeMap<Key<'a>, Relations<'a>>,
+    forbidden: Relations<'a>,
+}
+
+impl<'a> Found<'a> {
+    fn add(
+        &mut self,
+        named: Vec<Named<'a>>,
+        (key, origin): (&str, Origin<'a>),
+        place: impl for<'r> Fn(&'r mut Relations<'a>) -> &'r mut Vec<Attached<'a>>,
+    ) {
+        for named in named {
+            let relations = match named {
+                Named::Usable(plugin) => self.all.entry(plugin).or_default(),
+                Named::Forbidden => &mut self.forbidden,
+            };
+            place(relations).push(Attached { key: key.to_owned(), origin });
+        }
+    }
 }
 
 fn relations<'a>(
     ctx: &mut Context<'a>,
     services: &[Assembled<'a>],
     consumers: &Consumers<'a>,
-) -> BTreeMap<Key<'a>, Relations<'a>> {
-    let mut all: BTreeMap<Key<'a>, Relations<'a>> = BTreeMap::new();
+) -> Found<'a> {
+    let mut found = Found::default();
     for service in services {
-        let key = service.service.name.clone().unwrap_or_default();
+        let key = service.service.name.as_deref().unwrap_or_default();
         for resolved in &service.backends {
-            for named in named(ctx, resolved.origin) {
-                let attached = Attached { key: key.clone(), origin: resolved.origin };
-                all.entry(named).or_default().services.push(attached);
-            }
+            let named = named(ctx, resolved.origin);
+            found.add(named, (key, resolved.origin), |relations| &mut relations.services);
         }
         for route in &service.routes {
-            let key = route.route.name.clone().unwrap_or_default();
-            let extensions = route.extensions.iter().map(|name| (route.origin.namespace(), *name));
-            let named: Vec<Key<'a>> =
-                named(ctx, route.origin).into_iter().chain(extensions).collect();
-            for named in named {
-                let attached = Attached { key: key.clone(), origin: route.origin };
-                all.entry(named).or_default().routes.push(attached);
-            }
+            let key = route.route.name.as_deref().unwrap_or_default();
+            let mut named = named(ctx, route.origin);
+            let namespace = route.origin.namespace();
+            named.extend(route.extensions.iter().map(|name| Named::Usable((namespace, *name))));
+            found.add(named, (key, route.origin), |relations| &mut relations.routes);
         }
     }
     for (key, origin) in consumers.keys() {
-        for named in named(ctx, origin) {
-            all.entry(named).or_default().consumers.push(Attached { key: key.clone(), origin });
-        }
+        let named = named(ctx, origin);
+        found.add(named, (&key, origin), |relations| &mut relations.consumers);
     }
     for (key, origin) in consumers.groups() {
-        for named in named(ctx, origin) {
-            all.entry(named).or_default().groups.push(Attached { key: key.clone(), origin });
-        }
+        let named = named(ctx, origin);
+        found.add(named, (&key, origin), |relations| &mut relations.groups);
     }
-    all
+    found
 }
 
-/// The plugins that the annotation of `origin` names and that it may use.
-fn named<'a>(ctx: &mut Context<'a>, origin: Origin<'a>) -> Vec<Key<'a>> {
+/// A plugin that an annotation names.
+enum Named<'a> {
+    /// One that may be used.
+    Usable(Key<'a>),
+    /// One of another namespace that grants nothing.
+    Forbidden,
+}
+
+/// The plugins that the annotation of `origin` names. Those of its own namespace need no grant.
+fn named<'a>(ctx: &mut Context<'a>, origin: Origin<'a>) -> Vec<Named<'a>> {
     let Some(value) = origin.annotation(PLUGINS) else { return Vec::new() };
     let mut found = Vec::new();
     for item in annotations::list(value) {
         let Some((namespace, name)) = item.split_once(':') else {
-            found.push((origin.namespace(), item));
+            found.push(Named::Usable((origin.namespace(), item)));
             continue;
         };
         let from = GrantFrom { kind: origin.kind, namespace: origin.namespace() };
-        if !name.contains(':') && ctx.snapshot.granted(from, Kind::KongPlugin, namespace, name) {
-            found.push((namespace, name));
-        } else {
-            let message = format!(
-                "no grant found to referenced {item:?} plugin in the requested remote KongPlugin bind"
-            );
-            ctx.outcomes.fail(origin.reference(), Reason::RefNotPermitted, message);
+        let granted = namespace == origin.namespace()
+            || ctx.snapshot.granted(from, Kind::KongPlugin, namespace, name);
+        if granted && !name.contains(':') {
+            found.push(Named::Usable((namespace, name)));
+            continue;
         }
+        let message = format!(
+            "no grant found to referenced {item:?} plugin in the requested remote KongPlugin bind"
+        );
+        ctx.outcomes.fail(origin.reference(), Reason::RefNotPermitted, message);
+        found.push(Named::Forbidden);
     }
     found
+}
+
+/// Each thing alone.
+fn singles<'r, 'a>(relations: &'r Relations<'a>) -> Vec<Use<'r, 'a>> {
+    let Relations { services, routes, consumers, groups } = relations;
+    let services = services.iter().map(|one| Use { service: Some(one), ..Use::default() });
+    let routes = routes.iter().map(|one| Use { route: Some(one), ..Use::default() });
+    let consumers = consumers.iter().map(|one| Use { consumer: Some(one), ..Use::default() });
+    let groups = groups.iter().map(|one| Use { group: Some(one), ..Use::default() });
+    services.chain(routes).chain(consumers).chain(groups).collect()
 }
 
 fn combinations<'r, 'a>(relations: &'r Relations<'a>) -> Vec<Use<'r, 'a>> {
@@ -273,31 +341,24 @@ fn entity(ctx: &mut Context<'_>, definition: &Definition<'_>) -> Option<Plugin> 
     })
 }
 
+/// Emits a plugin for each use; says whether it could be read.
 fn emit<'a>(
     ctx: &mut Context<'a>,
     definition: Definition<'a>,
     uses: &[Use<'_, 'a>],
     plugins: &mut Vec<Plugin>,
-) {
-    let Some(entity) = entity(ctx, &definition) else { return };
+) -> bool {
+    let Some(entity) = entity(ctx, &definition) else { return false };
     for used in uses {
-        let Use { service, route, consumer, group } = used;
-        let reference = |attached: &Option<&Attached<'a>>| {
-            attached.map(|attached| Reference::from(attached.key.as_str()))
-        };
-        let mut plugin = Plugin {
-            service: reference(service),
-            route: reference(route),
-            consumer: reference(consumer),
-            consumer_group: reference(group),
-            ..entity.clone()
-        };
+        let Plugin { service, route, consumer, consumer_group, .. } = used.plugin();
+        let mut plugin = Plugin { service, route, consumer, consumer_group, ..entity.clone() };
         if let Some(given) = &entity.instance_name {
             plugin.instance_name = Some(format!("{given}-{}", &digest(&plugin)[..9]));
         }
         identify(ctx, &mut plugin);
         plugins.push(plugin);
     }
+    true
 }
 
 fn text(reference: Option<&Reference>) -> Option<&str> {

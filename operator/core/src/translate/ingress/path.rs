@@ -46,13 +46,29 @@ pub(super) fn traditional(path: &HTTPIngressPath, dialect: &Dialect<'_>) -> Vec<
     let paths = match kind {
         Kind::Prefix => match text.trim_matches('/') {
             "" => vec!["/".to_owned()],
-            base => vec![format!("/{base}/"), format!("~/{base}$")],
+            base => vec![format!("/{base}/"), format!("~/{}$", literal(base, dialect))],
         },
-        Kind::Exact => vec![format!("~/{}$", text.trim_start_matches('/'))],
+        Kind::Exact => vec![format!("~/{}$", literal(text.trim_start_matches('/'), dialect))],
         Kind::Other if text.is_empty() => vec!["/".to_owned()],
         Kind::Other => vec![text],
     };
     paths.into_iter().map(|path| marked(path, dialect)).collect()
+}
+
+/// Text that must match as it is, inside a regular expression: a dot is a dot.
+///
+/// Where a mark or unusual characters make a path a regular expression, they are meant as such.
+fn literal(text: &str, dialect: &Dialect<'_>) -> String {
+    let mark = dialect.regex_prefix.trim_start_matches('/');
+    let meant = dialect.legacy_detection || (!mark.is_empty() && text.starts_with(mark));
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if !meant && r"\.+*?()[]{}|^$".contains(letter) {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out
 }
 
 /// Puts Kong's mark before what is a regular expression by prefix or by looks.

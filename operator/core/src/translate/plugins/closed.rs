@@ -1,0 +1,77 @@
+//! What is closed because a plugin is missing: nobody knows whether it would have let a request in.
+//!
+//! A route with a misspelled `key-auth` would stand open. Instead it answers 503 with a message, until
+//! the plugin is there or the name is gone. The gate `FailClosedPlugins` switches this off.
+
+use std::collections::BTreeSet;
+
+use kong::model::Plugin;
+use serde_json::json;
+
+use super::super::Context;
+use super::{Attached, Use, identify};
+use crate::names;
+use crate::options::Gate;
+
+/// The answer of what is closed.
+const PLUGIN: &str = "request-termination";
+/// Plugins that keep requests out.
+const GUARDS: [&str; 12] = [
+    "acl",
+    "basic-auth",
+    "bot-detection",
+    "hmac-auth",
+    "ip-restriction",
+    "jwt",
+    "key-auth",
+    "key-auth-enc",
+    "ldap-auth",
+    "mtls-auth",
+    "oauth2",
+    "openid-connect",
+];
+
+/// Whether a plugin keeps requests out.
+pub(super) fn guards(plugin: &str) -> bool {
+    GUARDS.contains(&plugin)
+}
+
+/// Everything that lacks a plugin.
+#[derive(Default)]
+pub(super) struct Closed {
+    plugins: Vec<Plugin>,
+}
+
+impl Closed {
+    /// Closes what `uses` would have attached a plugin to.
+    pub(super) fn add(&mut self, uses: &[Use<'_, '_>]) {
+        for used in uses {
+            let Some(Attached { key: _, origin }) = used.attached().next() else { continue };
+            self.plugins.push(Plugin { tags: Some(names::tags(*origin)), ..used.plugin() });
+        }
+    }
+
+    /// Emits the answers, one for each thing that is closed.
+    pub(super) fn emit(self, ctx: &Context<'_>, plugins: &mut Vec<Plugin>) {
+        if !ctx.options.on(Gate::FailClosedPlugins) {
+            return;
+        }
+        let place = |plugin: &Plugin| {
+            let Plugin { service, route, consumer, consumer_group, .. } = plugin.clone();
+            (service, route, consumer, consumer_group)
+        };
+        let taken = plugins.iter().filter(|plugin| plugin.name.as_deref() == Some(PLUGIN));
+        let mut seen: BTreeSet<_> = taken.map(place).collect();
+        for mut plugin in self.plugins {
+            if !seen.insert(place(&plugin)) {
+                continue;
+            }
+            let config =
+                json!({"status_code": 503, "message": "a plugin of this route is missing"});
+            plugin.name = Some(PLUGIN.into());
+            plugin.config = config.as_object().cloned();
+            identify(ctx, &mut plugin);
+            plugins.push(plugin);
+        }
+    }
+}
