@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and the process around it.
 
+mod run;
 mod standalone;
 mod translate;
 
@@ -42,12 +43,16 @@ enum Format {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the operator in a Kubernetes cluster.
+    Run(run::RunArgs),
     /// Runs everything on this machine, without a cluster: manifests from a folder, proxies as processes.
     Standalone(standalone::StandaloneArgs),
     /// Prints the proxies' configuration for some manifests, offline.
     Translate(translate::TranslateArgs),
     /// Says what would become of each object of some manifests, offline.
     Check(translate::CheckArgs),
+    /// Prints the custom resource definitions.
+    Crds,
     /// Prints the version.
     Version,
 }
@@ -69,10 +74,17 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { logs, command } = cli;
     runtime::install_crypto_provider();
     match command {
+        Command::Run(args) => serve(logs, "info", args.run()),
         // A person looks at the table: logs only tell what is wrong.
         Command::Standalone(args) => serve(logs, "warn", args.run()),
         Command::Translate(args) => translate::run(&args),
         Command::Check(args) => translate::check(&args),
+        Command::Crds => {
+            for crd in operator_api::crds() {
+                write!(std::io::stdout(), "---\n{}", operator_api::crd_yaml(&crd)?)?;
+            }
+            Ok(())
+        }
         Command::Version => {
             writeln!(std::io::stdout(), "flotilla {}", env!("CARGO_PKG_VERSION"))?;
             Ok(())
@@ -95,7 +107,9 @@ fn serve(
                 Format::Text => LogFormat::Text,
                 Format::Json => LogFormat::Json,
             },
-            filter: log_level.unwrap_or_else(|| level.to_owned()),
+            filter: log_level
+                .or_else(|| std::env::var("FLOTILLA_LOG").ok())
+                .unwrap_or_else(|| level.to_owned()),
             otlp_endpoint,
         })?;
         work.await

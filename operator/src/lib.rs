@@ -1,9 +1,12 @@
 //! The operator's shell: everything that talks to the cluster and to proxies.
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod fleet;
+pub mod fleets;
 pub mod lease;
+pub mod scenes;
 pub mod serve;
 pub mod standalone;
 pub mod ticks;

@@ -234,7 +234,8 @@ impl Translator {
             warn!(revision = blame.number, %object, why, "object left out");
         }
         self.metrics.fallbacks.inc();
-        self.quarantine.add(&scene.snapshot, guilty, &blame.refusal.message);
+        let words = quarantine::words(&blame.refusal);
+        self.quarantine.add(&scene.snapshot, guilty, &words);
     }
 }
 

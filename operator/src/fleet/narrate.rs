@@ -1,7 +1,7 @@
 //! Log lines for what happens to a fleet: transitions only, steady state says nothing.
 
 use operator_core::fleet::Fleet;
-use operator_core::fleet::event::Note;
+use operator_core::fleet::event::{Note, Refusal};
 use operator_core::fleet::member::InstanceId;
 use tracing::{debug, error, info, warn};
 
@@ -28,8 +28,9 @@ pub(super) fn note(fleet: &Fleet, note: &Note) {
             error!(instance = %name(id), "someone else keeps changing this instance; leaving it alone");
         }
         Note::Refused { id, number, refusal } => {
-            let (cause, message) = (refusal.cause.as_str(), &refusal.message);
-            warn!(instance = %name(id), revision = number, cause, message, "configuration refused");
+            let cause = refusal.cause.as_str();
+            let message = first_words(refusal);
+            warn!(instance = %name(id), revision = number, cause, error = message, "configuration refused");
         }
         Note::RevisionRefused { number, dialect, refusal } => {
             let entities = refusal.entities.len();
@@ -37,7 +38,7 @@ pub(super) fn note(fleet: &Fleet, note: &Note) {
         }
         Note::Lost { id, trouble } => {
             let (reason, message) = (trouble.kind.as_str(), &trouble.message);
-            warn!(instance = %name(id), reason, message, "instance lost");
+            warn!(instance = %name(id), reason, error = message, "instance lost");
         }
         Note::Recovered(id) => info!(instance = %name(id), "instance answers again"),
         Note::Held(hold) => {
@@ -45,4 +46,11 @@ pub(super) fn note(fleet: &Fleet, note: &Note) {
             error!(revision = hold.number, hash = %hold.hash, kind, before, after, "configuration held");
         }
     }
+}
+
+/// What is wrong with the first refused entity, or else the instance's own words.
+fn first_words(refusal: &Refusal) -> String {
+    let Some(entity) = refusal.entities.first() else { return refusal.message.clone() };
+    let label = entity.name.as_deref().or(entity.id.as_deref()).unwrap_or_default();
+    format!("{} {label}: {}", entity.kind, entity.errors.join("; "))
 }

@@ -162,6 +162,9 @@ impl Presenter {
         for (object, why) in &translated.excluded {
             now.insert(object.clone(), format!("refused by the proxies: {why}"));
         }
+        if let Some(words) = &translated.unexplained {
+            say(&format!("✗ the proxies refuse revision {}: {words}", translated.number));
+        }
         for (object, message) in &now {
             if told.get(object) != Some(message) {
                 say(&format!("✗ {object}: {message}"));

@@ -70,11 +70,21 @@ pub(super) fn guilty(refusal: &Refusal, body: Option<&Bytes>) -> BTreeMap<Object
     let mut guilty: BTreeMap<ObjectRef, String> = BTreeMap::new();
     for entity in &refusal.entities {
         let Some(object) = behind(entity, &document) else { continue };
-        let label = entity.name.as_deref().or(entity.id.as_deref()).unwrap_or_default();
-        let why = format!("{} {label}: {}", entity.kind, entity.errors.join("; "));
+        let why = words_about(entity);
         guilty.entry(object).or_insert(why);
     }
     guilty
+}
+
+/// What the proxies say: about each entity, or in general.
+pub(super) fn words(refusal: &Refusal) -> String {
+    let all: Vec<_> = refusal.entities.iter().map(words_about).collect();
+    if all.is_empty() { refusal.message.clone() } else { all.join(" | ") }
+}
+
+fn words_about(entity: &RefusedEntity) -> String {
+    let label = entity.name.as_deref().or(entity.id.as_deref()).unwrap_or_default();
+    format!("{} {label}: {}", entity.kind, entity.errors.join("; "))
 }
 
 /// The object behind an entity: by the tags that the proxy echoed, or by those that were sent.

@@ -13,13 +13,13 @@ const GUARDED: [&str; 3] = ["services", "routes", "consumers"];
 pub struct ShrinkGuard {
     /// The share of a kind's entities, in percent, that may vanish at once.
     pub percent: u8,
-    /// Fewer lost entities than this are never suspicious.
-    pub spare: usize,
+    /// A kind with fewer live entities than this is never guarded.
+    pub floor: usize,
 }
 
 impl Default for ShrinkGuard {
     fn default() -> Self {
-        Self { percent: 50, spare: 10 }
+        Self { percent: 50, floor: 20 }
     }
 }
 
@@ -47,7 +47,7 @@ impl ShrinkGuard {
             let (before, after) = (live.of(kind), next.census().of(kind));
             let lost = before.saturating_sub(after);
             let bound = before.saturating_mul(usize::from(self.percent)) / 100;
-            (lost >= self.spare && lost > bound).then(|| Hold {
+            (before >= self.floor && lost > bound).then(|| Hold {
                 number: next.number(),
                 hash,
                 kind,
@@ -81,8 +81,8 @@ mod tests {
         check(100, 0, true);
         check(100, 49, true);
         check(100, 50, false);
-        check(9, 0, false);
-        check(10, 0, true);
+        check(19, 0, false);
+        check(20, 0, true);
         check(0, 0, false);
         check(10, 500, false);
     }

@@ -18,6 +18,8 @@ use crate::revision::{ConfigHash, Dialect, Revision};
 const REFUSALS_KEPT: usize = 8;
 /// Failures in a row before an instance counts as unreachable.
 const LOST_AFTER: u32 = 3;
+/// The same for one that never answered: it may still be starting.
+const NEVER_THERE_AFTER: u32 = 10;
 
 /// What the fleet wants of all instances, as one of them sees it.
 #[derive(Clone, Copy)]
@@ -132,7 +134,7 @@ impl Instance {
 
     /// Whether the fleet waits for it: it is there, stays, and answers.
     pub(crate) fn counts(&self) -> bool {
-        self.absent_since.is_none() && !self.draining() && self.failures < LOST_AFTER
+        self.absent_since.is_none() && !self.draining() && !self.lost()
     }
 
     pub(crate) fn holds(&self, hash: ConfigHash) -> bool {
@@ -300,7 +302,8 @@ impl Instance {
 
     /// Whether it counts as unreachable.
     pub(crate) fn lost(&self) -> bool {
-        self.failures >= LOST_AFTER
+        let bound = if self.node.is_some() { LOST_AFTER } else { NEVER_THERE_AFTER };
+        self.failures >= bound
             || self.trouble.as_ref().is_some_and(|it| it.kind == TroubleKind::IdentityMismatch)
     }
 

@@ -59,8 +59,7 @@ impl Shelf {
 }
 
 fn refuse(code: u16) -> (StatusCode, Value) {
-    let status =
-        json!({ "kind": "Status", "status": "Failure", "code": code, "reason": if code == 404 { "NotFound" } else { "Conflict" }, "message": "" });
+    let status = json!({ "kind": "Status", "status": "Failure", "code": code, "reason": if code == 404 { "NotFound" } else { "Conflict" }, "message": "" });
     (StatusCode::from_u16(code).unwrap(), status)
 }
 

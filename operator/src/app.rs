@@ -1,0 +1,213 @@
+//! `flotilla run`: the whole operator on one page.
+//!
+//! ```text
+//! watch ─▶ scenes ─▶ fleets (per ProxyFleet: discover, translate, drive) ─▶ status
+//!            trust ───────▲            lease ─▶ role ──▲
+//! ```
+//!
+//! Everything is a named task that follows `watch` channels. On shutdown readiness ends first, then
+//! whoever acts, and the lease goes back last, so that a successor never overlaps our writes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use kube::Client;
+use operator_core::election::{Role, Timing};
+use runtime::telemetry::Metrics;
+use runtime::{Readiness, Shutdown, SystemClock, Tasks};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::info;
+use uuid::Uuid;
+
+use crate::fleet::AllFleetMetrics;
+use crate::fleets::{Common, Supervisor};
+use crate::lease::{Election, LeaseSettings};
+use crate::scenes::Scenes;
+use crate::serve;
+use crate::ticks::Ticks;
+use crate::translator::TranslatorMetrics;
+use crate::trust::{enroll, keeper};
+use crate::watch as kinds;
+
+/// What the operator is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where `/healthz` and `/readyz` are.
+    pub health_listen: SocketAddr,
+    /// Where `/metrics` and `/fleets` are.
+    pub metrics_listen: SocketAddr,
+    /// Where proxies enroll.
+    pub enrollment_listen: SocketAddr,
+    /// The class of Ingresses, for fleets that name none.
+    pub ingress_class: String,
+    /// The name of the Lease.
+    pub lease_name: String,
+    /// The Service whose addresses are published, for fleets that name none: `namespace/name`.
+    pub publish_service: Option<(String, String)>,
+    /// How many pushes may be young at once, per fleet.
+    pub push_concurrency: usize,
+    /// The namespaces whose objects are served; all when empty.
+    pub watch_namespaces: Vec<String>,
+    /// The trust domain of identities.
+    pub trust_domain: String,
+    /// The name of this pod.
+    pub pod_name: String,
+    /// The namespace of this pod.
+    pub pod_namespace: String,
+}
+
+/// How long an orderly end may take.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// Runs until a signal.
+///
+/// # Errors
+/// When something could not be started, or a task ended unasked.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let listeners = Listeners::bind(&settings).await?;
+    let client =
+        Client::try_default().await.context("failed to configure the Kubernetes client")?;
+    let readiness = Readiness::new();
+    let shutdown = Shutdown::new();
+    let metrics = Metrics::new();
+    let ticks = Ticks::start();
+
+    // Those who act, and what they follow.
+    let mut tasks = Tasks::new(shutdown.clone());
+    let stores = kinds::spawn(&mut tasks, &client, readiness.gate("first lists"));
+    let scenes = Scenes::start(&mut tasks, &stores, &settings.watch_namespaces, &ticks);
+    let trust =
+        start_trust(&mut tasks, &client, &stores, &settings, &readiness, listeners.enrollment);
+    let (role, role_seen) = watch::channel(Role::Standby { leader: None });
+    let (fleets, _fleets_seen) = watch::channel(crate::fleets::Fleets::new());
+    let (views, views_seen) = watch::channel(serve::Views::new());
+    let supervisor = Supervisor::new(
+        Common {
+            settings: settings.clone(),
+            fleets: Arc::clone(&stores.fleets),
+            scenes,
+            role: role_seen.clone(),
+            identities: trust.identities.clone(),
+            fleet_metrics: AllFleetMetrics::register(&metrics),
+            translator_metrics: TranslatorMetrics::register(&metrics),
+            ticks: ticks.clone(),
+        },
+        fleets,
+        views,
+    );
+    tasks.spawn("fleets", supervisor.run(shutdown.clone()));
+    tasks.spawn(
+        "health",
+        serve::serve(listeners.health, serve::health(readiness.clone()), shutdown.clone()),
+    );
+    let pages = serve::metrics(metrics, views_seen);
+    tasks.spawn("metrics", serve::serve(listeners.metrics, pages, shutdown.clone()));
+
+    // The lease outlives those who act under it.
+    let identity = format!("{}_{}", settings.pod_name, Uuid::new_v4());
+    let lease = LeaseSettings {
+        namespace: settings.pod_namespace.clone(),
+        name: settings.lease_name.clone(),
+        identity: identity.into(),
+        timing: Timing::default(),
+    };
+    let lease_end = Shutdown::new();
+    let mut lease_task = Tasks::new(lease_end.clone());
+    let election = Election::new(client, lease, ticks, role);
+    let end = lease_end.clone();
+    lease_task.spawn("lease", async move {
+        election.run(end).await;
+        Ok(())
+    });
+    info!(version = env!("CARGO_PKG_VERSION"), "operator started");
+    conclude(tasks, lease_task, lease_end, &shutdown, readiness).await
+}
+
+/// Waits for the end, and ends in order.
+async fn conclude(
+    tasks: Tasks,
+    lease: Tasks,
+    lease_end: Shutdown,
+    shutdown: &Shutdown,
+    readiness: Readiness,
+) -> anyhow::Result<()> {
+    let mut ended = Ok(());
+    let mut released = Ok(());
+    let stopping = shutdown.clone();
+    let everything = async {
+        let unready = async {
+            stopping.requested().await;
+            readiness.close();
+        };
+        let acting = async {
+            ended = tasks.finish().await;
+            lease_end.begin();
+        };
+        let leasing = async {
+            released = lease.finish().await;
+            // An election that ends unasked takes everything with it.
+            stopping.begin();
+        };
+        tokio::join!(acting, leasing, unready);
+    };
+    let forced = runtime::shutdown::conduct(shutdown, GRACE, everything).await?;
+    if forced {
+        bail!("not everything ended in time");
+    }
+    ended?;
+    released?;
+    Ok(())
+}
+
+/// Sockets are bound before anything starts: a port in use is told at once.
+struct Listeners {
+    health: TcpListener,
+    metrics: TcpListener,
+    enrollment: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(settings: &Settings) -> Result<Self, serve::ServeError> {
+        Ok(Self {
+            health: serve::bind("health", settings.health_listen).await?,
+            metrics: serve::bind("metrics", settings.metrics_listen).await?,
+            enrollment: serve::bind("enrollment", settings.enrollment_listen).await?,
+        })
+    }
+}
+
+/// Starts the keeper of keys and the enrollment server.
+fn start_trust(
+    tasks: &mut Tasks,
+    client: &Client,
+    stores: &kinds::Stores,
+    settings: &Settings,
+    readiness: &Readiness,
+    listener: TcpListener,
+) -> keeper::Followed {
+    let clock: Arc<dyn runtime::Clock> = Arc::new(SystemClock::new());
+    let (outputs, followed) = keeper::Outputs::channels();
+    let keeper = keeper::Keeper {
+        client: client.clone(),
+        stores: stores.clone(),
+        clock: Arc::clone(&clock),
+        namespace: settings.pod_namespace.clone(),
+        trust_domain: settings.trust_domain.clone(),
+        gate: readiness.gate("client identity"),
+        outputs,
+    };
+    let end = tasks.shutdown().clone();
+    tasks.spawn("trust", keeper.run(end));
+    let enrollment = enroll::Settings {
+        judge: enroll::Judge::new(client.clone(), stores, settings.trust_domain.clone()),
+        authorities: followed.authorities.clone(),
+        tls: followed.enrollment.clone(),
+        clock,
+    };
+    let end = tasks.shutdown().clone();
+    tasks.spawn("enrollment", enroll::serve(listener, enrollment, end));
+    followed
+}

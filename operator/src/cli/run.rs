@@ -1,0 +1,101 @@
+//! `flotilla run`: its arguments, and what they mean.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use crate::app::{self, Settings};
+
+/// Arguments of `flotilla run`. Each can also be given as an environment variable.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Where /healthz and /readyz are.
+    #[arg(long, env = "FLOTILLA_HEALTH_LISTEN", default_value = "0.0.0.0:10254")]
+    health_listen: SocketAddr,
+    /// Where /metrics and /fleets are.
+    #[arg(long, env = "FLOTILLA_METRICS_LISTEN", default_value = "0.0.0.0:10255")]
+    metrics_listen: SocketAddr,
+    /// Where proxies enroll.
+    #[arg(long, env = "FLOTILLA_ENROLLMENT_LISTEN", default_value = "0.0.0.0:8443")]
+    enrollment_listen: SocketAddr,
+    /// The ingress class, for fleets that name none.
+    #[arg(long, env = "FLOTILLA_INGRESS_CLASS", default_value = "kong", value_name = "CLASS")]
+    ingress_class: String,
+    /// The name of the Lease by which replicas elect their leader.
+    #[arg(long, env = "FLOTILLA_LEASE_NAME", default_value = "flotilla", value_name = "NAME")]
+    lease_name: String,
+    /// The Service whose addresses go into the statuses of Ingresses, for fleets that name none.
+    #[arg(long, env = "FLOTILLA_PUBLISH_SERVICE", value_name = "NAMESPACE/NAME", value_parser = service)]
+    publish_service: Option<(String, String)>,
+    /// How many proxies of a fleet are pushed to at once.
+    #[arg(long, env = "FLOTILLA_PUSH_CONCURRENCY", default_value_t = 64, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    push_concurrency: u16,
+    /// The namespaces whose objects are served, separated by commas; all by default.
+    #[arg(
+        long,
+        env = "FLOTILLA_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMESPACE,…"
+    )]
+    watch_namespaces: Vec<String>,
+    /// The trust domain of the identities that are issued.
+    #[arg(
+        long,
+        env = "FLOTILLA_TRUST_DOMAIN",
+        default_value = "cluster.local",
+        value_name = "DOMAIN"
+    )]
+    trust_domain: String,
+    /// The name of this pod.
+    #[arg(long, env = "POD_NAME", default_value = "flotilla", value_name = "NAME")]
+    pod_name: String,
+    /// The namespace of this pod: of the Lease and of the authorities' Secrets.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_name = "NAMESPACE")]
+    pod_namespace: String,
+}
+
+impl RunArgs {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When something could not be started, or a task ended unasked.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let Self {
+            health_listen,
+            metrics_listen,
+            enrollment_listen,
+            ingress_class,
+            lease_name,
+            publish_service,
+            push_concurrency,
+            watch_namespaces,
+            trust_domain,
+            pod_name,
+            pod_namespace,
+        } = self;
+        app::run(Settings {
+            health_listen,
+            metrics_listen,
+            enrollment_listen,
+            ingress_class,
+            lease_name,
+            publish_service,
+            push_concurrency: usize::from(push_concurrency),
+            watch_namespaces: watch_namespaces.into_iter().filter(|it| !it.is_empty()).collect(),
+            trust_domain,
+            pod_name,
+            pod_namespace,
+        })
+        .await
+    }
+}
+
+fn service(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        Some(_) | None => Err(format!("{text:?} is not NAMESPACE/NAME")),
+    }
+}

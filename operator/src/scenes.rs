@@ -1,0 +1,72 @@
+//! Scenes: what the stores hold, frozen after changes.
+//!
+//! Nothing is shown before every required kind has been listed once. Ticks that arrive while one
+//! scene is made make the next.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use operator_core::snapshot::Snapshot;
+use runtime::Tasks;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::ticks::Ticks;
+use crate::translator::Scene;
+use crate::watch::Stores;
+
+/// The shortest time between two scenes: an apply of many objects is one change.
+const FLOOR: Duration = Duration::from_millis(10);
+
+/// The newest scenes.
+#[derive(Clone, Debug)]
+pub struct Scenes {
+    /// All objects: where members are discovered.
+    pub all: watch::Receiver<Option<Scene>>,
+    /// The objects of the served namespaces: what is translated.
+    pub served: watch::Receiver<Option<Scene>>,
+}
+
+impl Scenes {
+    /// Starts the task that makes them. Without namespaces, all are served.
+    pub fn start(tasks: &mut Tasks, stores: &Stores, namespaces: &[String], ticks: &Ticks) -> Self {
+        let (all, all_seen) = watch::channel(None);
+        let (served, served_seen) = watch::channel(None);
+        let namespaces: BTreeSet<String> = namespaces.iter().cloned().collect();
+        let (stores, ticks, shutdown) = (stores.clone(), ticks.clone(), tasks.shutdown().clone());
+        tasks.spawn("scenes", async move {
+            let (mut dirty, mut ready) = (stores.dirty.clone(), stores.ready.clone());
+            // Biased: the end first.
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return Ok(()),
+                _ = ready.wait_for(|ready| *ready) => {}
+            }
+            loop {
+                dirty.borrow_and_update();
+                let scene =
+                    Scene { snapshot: Arc::new(stores.snapshot()), changed_at: ticks.now() };
+                served.send_replace(Some(within(&scene, &namespaces)));
+                all.send_replace(Some(scene));
+                // Biased: the end first.
+                tokio::select! {
+                    biased;
+                    () = shutdown.requested() => return Ok(()),
+                    Ok(()) = dirty.changed() => {}
+                }
+                sleep(FLOOR).await;
+            }
+        });
+        Self { all: all_seen, served: served_seen }
+    }
+}
+
+fn within(scene: &Scene, namespaces: &BTreeSet<String>) -> Scene {
+    if namespaces.is_empty() {
+        return scene.clone();
+    }
+    let inside = |namespace: &str| namespace.is_empty() || namespaces.contains(namespace);
+    let snapshot: Snapshot = scene.snapshot.filtered(|object| inside(&object.namespace));
+    Scene { snapshot: Arc::new(snapshot), changed_at: scene.changed_at }
+}
