@@ -153,7 +153,7 @@ fn load(
     files: &[(PathBuf, String)],
     more: &[(String, String)],
 ) -> (Snapshot, Vec<operator_core::snapshot::Ignored>) {
-    let mut loader = Loader::new();
+    let mut loader = Loader::new().identifying();
     for (path, text) in files {
         let name = path.strip_prefix(root).unwrap_or(path);
         loader.add(&name.display().to_string(), text);

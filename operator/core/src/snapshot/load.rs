@@ -12,6 +12,15 @@ use serde_json::Value;
 use super::{Snapshot, Sources, Stored, Unreadable};
 use crate::object::{Kind, ObjectRef};
 
+/// Gives an object a uid, unless it has one.
+fn identify(kind: Kind, document: &mut Value) {
+    let Some(meta) = document.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    let text = |key: &str| meta.get(key).and_then(Value::as_str).unwrap_or_default();
+    let key = format!("{}/{}/{}/{}", kind.group(), kind.name(), text("namespace"), text("name"));
+    let uid = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, key.as_bytes());
+    meta.entry("uid").or_insert_with(|| uid.to_string().into());
+}
+
 /// A document of a kind that is not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ignored {
@@ -27,12 +36,20 @@ pub struct Ignored {
 pub struct Loader {
     sources: Sources,
     ignored: Vec<Ignored>,
+    identify: bool,
 }
 
 impl Loader {
     /// A loader that has read nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Gives objects without a uid one that is made from their kind, namespace and name, as an API
+    /// server would: some entities take their id from it.
+    pub fn identifying(mut self) -> Self {
+        self.identify = true;
+        self
     }
 
     /// Reads every document of `text`, which comes from `source`.
@@ -77,7 +94,10 @@ impl Loader {
         }
     }
 
-    fn object(&mut self, kind: Kind, source: &str, document: Value) {
+    fn object(&mut self, kind: Kind, source: &str, mut document: Value) {
+        if self.identify {
+            identify(kind, &mut document);
+        }
         macro_rules! decode {
             ($($variant:ident => $type:ty,)*) => {
                 match kind { $(Kind::$variant => self.decode::<$type>(kind, source, document),)* }
