@@ -35,6 +35,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::Gateway;
+use crate::enroll;
 use crate::listen::{accept, bind};
 use call::{Call, Form, Reply};
 use paths::Target;
@@ -306,12 +307,18 @@ pub async fn load_first(gateway: &Arc<Gateway>) {
 /// Starts the listeners of both APIs.
 pub fn start(gateway: &Arc<Gateway>, tasks: &mut Tasks, shutdown: &Shutdown) -> anyhow::Result<()> {
     let node = Node::new(gateway);
+    let enrolled = enrollment(tasks, shutdown)?;
     let admin = gateway.settings.admin.iter().map(|one| (Door::Admin, one));
     let status = gateway.settings.status.iter().map(|one| (Door::Status, one));
     for (door, one) in admin.chain(status) {
         let listener = bind(one).with_context(|| format!("failed to listen on {}", one.address))?;
-        let tls =
-            if one.tls { Some(Reloading::fixed(server_config(gateway, door)?)) } else { None };
+        let tls = match (&enrolled, door) {
+            _ if !one.tls => None,
+            (Some(enrolled), Door::Admin) => Some(enrolled.clone()),
+            (_, Door::Admin | Door::Status) => {
+                Some(Reloading::fixed(server_config(gateway, door)?))
+            }
+        };
         let (node, stop) = (Arc::clone(&node), shutdown.clone());
         let name = if door == Door::Admin { "admin" } else { "status" };
         tasks.spawn(format!("{name} {}", one.address), async move {
@@ -320,6 +327,16 @@ pub fn start(gateway: &Arc<Gateway>, tasks: &mut Tasks, shutdown: &Shutdown) -> 
         });
     }
     Ok(())
+}
+
+/// Starts enrollment, if the environment asks for it: the Admin API then shows what it yields.
+fn enrollment(tasks: &mut Tasks, shutdown: &Shutdown) -> anyhow::Result<Option<Reloading>> {
+    let Some(settings) = enroll::Settings::read(|name| std::env::var(name).ok())? else {
+        return Ok(None);
+    };
+    let (sender, configs) = tokio::sync::watch::channel(None);
+    tasks.spawn("enrollment", enroll::run(settings, sender, shutdown.clone()));
+    Ok(Some(Reloading::new(configs)))
 }
 
 /// The TLS of a listener: files named as Kong names them. An Admin API over TLS always asks its
