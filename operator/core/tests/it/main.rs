@@ -1,4 +1,6 @@
 //! Tests of the core from outside.
 
+mod golden;
+mod laws;
 mod recorded;
 mod simulation;
