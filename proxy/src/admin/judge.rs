@@ -37,13 +37,16 @@ impl kong::declarative::Judge for Judge {
     }
 }
 
-/// A plugin that is known and cannot be run is one that is not enabled.
+/// A plugin that is known and cannot be run is one that is not enabled, once all that it says is
+/// right.
 fn plugin(entity: &Map<String, Value>, faults: &mut Faults) {
+    if !faults.is_empty() {
+        return;
+    }
     let Some(name) = text(entity, "name") else { return };
     if proxy_core::plugin::definition(name).is_none() {
         let text =
             format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property");
-        faults.clear();
         faults.insert("name".to_owned(), text.into());
     }
 }

@@ -1,0 +1,3 @@
+//! Tests of the gateway as its clients see it.
+
+mod recorded;
