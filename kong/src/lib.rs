@@ -4,6 +4,7 @@
 //! `schema` says what an entity may hold and prints it as Kong does, `model` gives entities types,
 //! `id`, `tag` and `canonical` say how they are identified and printed.
 
+pub mod admin;
 pub mod canonical;
 pub mod declarative;
 pub mod diff;

@@ -1,3 +1,4 @@
 //! Tests of the contract as its users see it.
 
+mod laws;
 mod recorded;

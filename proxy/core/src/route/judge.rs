@@ -77,7 +77,7 @@ fn has_bad_regex(route: &Map<String, Value>) -> bool {
         let one = values.as_array().filter(|values| values.len() == 1)?.first()?.as_str()?;
         one.strip_prefix("~*").map(str::to_owned)
     });
-    paths.chain(headers).any(|regex| regex::Regex::new(&regex).is_err())
+    paths.chain(headers).any(|regex| regex_syntax::parse(&regex).is_err())
 }
 
 fn quote(text: &str) -> String {
