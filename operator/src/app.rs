@@ -27,6 +27,7 @@ use crate::fleets::{Common, Supervisor};
 use crate::lease::{Election, LeaseSettings};
 use crate::scenes::Scenes;
 use crate::serve;
+use crate::status::{self, Reporter};
 use crate::ticks::Ticks;
 use crate::translator::TranslatorMetrics;
 use crate::trust::{enroll, keeper};
@@ -82,7 +83,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let trust =
         start_trust(&mut tasks, &client, &stores, &settings, &readiness, listeners.enrollment);
     let (role, role_seen) = watch::channel(Role::Standby { leader: None });
-    let (fleets, _fleets_seen) = watch::channel(crate::fleets::Fleets::new());
+    let (fleets, fleets_seen) = watch::channel(crate::fleets::Fleets::new());
     let (views, views_seen) = watch::channel(serve::Views::new());
     let supervisor = Supervisor::new(
         Common {
@@ -105,6 +106,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     );
     let pages = serve::metrics(metrics, views_seen);
     tasks.spawn("metrics", serve::serve(listeners.metrics, pages, shutdown.clone()));
+
+    let followed = status::Inputs { fleets: fleets_seen, role: role_seen, trust: trust.problems };
+    let writer = Reporter::new(client.clone(), stores, followed, ticks.clone(), &settings.pod_name);
+    tasks.spawn("status", writer.run(shutdown.clone()));
 
     // The lease outlives those who act under it.
     let identity = format!("{}_{}", settings.pod_name, Uuid::new_v4());

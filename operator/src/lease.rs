@@ -114,11 +114,17 @@ impl Election {
         let step = self.candidate.step(self.ticks.now());
         let next = match step {
             Step::Wait(at) => at,
-            Step::Create => self.write(None, 1).await,
+            Step::Create => self.write(None, self.first_term()).await,
             Step::Hold { version, term } => self.write(Some(version), term).await,
         };
         self.publish();
         next
+    }
+
+    /// The term of a Lease that is made anew: minutes of the Unix epoch. Somebody may have deleted an
+    /// earlier one, and proxies refuse terms that are older than those they have seen.
+    fn first_term(&self) -> u64 {
+        self.ticks.epoch().saturating_add(self.ticks.now().elapsed()).as_secs() / 60
     }
 
     async fn read(&self) -> Result<Option<Record>, LeaseError> {

@@ -9,6 +9,7 @@ pub mod lease;
 pub mod scenes;
 pub mod serve;
 pub mod standalone;
+pub mod status;
 pub mod ticks;
 pub mod translator;
 pub mod trust;

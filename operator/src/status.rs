@@ -86,7 +86,13 @@ struct Seen {
 impl Reporter {
     /// A writer that has written nothing; `instance` names this replica in events.
     #[must_use]
-    pub fn new(client: Client, stores: Stores, inputs: Inputs, ticks: Ticks, instance: &str) -> Self {
+    pub fn new(
+        client: Client,
+        stores: Stores,
+        inputs: Inputs,
+        ticks: Ticks,
+        instance: &str,
+    ) -> Self {
         Self {
             stores,
             inputs,
@@ -114,7 +120,8 @@ impl Reporter {
                 self.story = Story::new();
             }
             let now = self.ticks.now();
-            let due = self.desk.due(now).map_or(Moment::NEVER, |due| due.max(self.budget.next(now)));
+            let due =
+                self.desk.due(now).map_or(Moment::NEVER, |due| due.max(self.budget.next(now)));
             let mut news = Self::news(&mut self.inputs);
             // Shutdown first; then writes, since they are bounded; then what is new.
             tokio::select! {

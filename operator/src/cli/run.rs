@@ -8,7 +8,7 @@ use crate::app::{self, Settings};
 
 /// Arguments of `flotilla run`. Each can also be given as an environment variable.
 #[derive(Args, Clone, Debug)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Where /healthz and /readyz are.
     #[arg(long, env = "FLOTILLA_HEALTH_LISTEN", default_value = "0.0.0.0:10254")]
     health_listen: SocketAddr,
@@ -60,7 +60,7 @@ impl RunArgs {
     ///
     /// # Errors
     /// When something could not be started, or a task ended unasked.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self {
             health_listen,
             metrics_listen,

@@ -11,7 +11,7 @@ use crate::standalone::{self, Plan};
 
 /// Arguments of `flotilla standalone`.
 #[derive(Args, Clone, Debug)]
-pub struct StandaloneArgs {
+pub(super) struct StandaloneArgs {
     /// The folder of manifests: Ingresses, Services, Secrets, KongPlugins and so on, as for a cluster.
     #[arg(long, value_name = "DIR")]
     manifests: PathBuf,
@@ -38,7 +38,7 @@ impl StandaloneArgs {
     ///
     /// # Errors
     /// When something could not be started.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { manifests, proxies, proxy_bin, upstreams, ingress_class, once } = self;
         let plan = Plan {
             manifests,

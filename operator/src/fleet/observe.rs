@@ -124,8 +124,12 @@ impl FleetMetrics {
                     .get_or_create(&self.label())
                     .observe(lag.as_secs_f64());
             }
-            Note::Drifted { .. } => drop(self.all.drifts.get_or_create(&self.label()).inc()),
-            Note::Lost { .. } => drop(self.all.losses.get_or_create(&self.label()).inc()),
+            Note::Drifted { .. } => {
+                self.all.drifts.get_or_create(&self.label()).inc();
+            }
+            Note::Lost { .. } => {
+                self.all.losses.get_or_create(&self.label()).inc();
+            }
             Note::Discovered(_)
             | Note::Removed(_)
             | Note::Synced { .. }

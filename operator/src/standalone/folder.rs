@@ -57,8 +57,11 @@ impl Folder {
     /// When it cannot be read at the beginning.
     pub async fn run(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
         let (changes, mut changed) = watch::channel(());
-        let mut watcher = notify::recommended_watcher(move |_| drop(changes.send(())))
-            .context("failed to watch files")?;
+        let mut watcher = notify::recommended_watcher(move |_| {
+            // Nobody listens any more when the task ends.
+            let _ = changes.send(());
+        })
+        .context("failed to watch files")?;
         watcher
             .watch(&self.path, RecursiveMode::Recursive)
             .with_context(|| format!("failed to watch {}", self.path.display()))?;
@@ -98,7 +101,8 @@ impl Folder {
         };
         self.last = Some(files);
         if !problems.is_empty() {
-            return Ok(complain(&problems));
+            complain(&problems);
+            return Ok(());
         }
         self.scenes.send_replace(Some(Scene { snapshot: Arc::new(snapshot), changed_at }));
         Ok(())

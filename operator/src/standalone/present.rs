@@ -49,7 +49,7 @@ impl Presenter {
         }
         let mut shown = 0;
         let mut problems = BTreeMap::new();
-        say(&format!("reading {}", self.manifests.display()));
+        self.greet();
         loop {
             self.complain(&mut problems);
             let view = Arc::clone(&self.view.borrow_and_update());
@@ -72,9 +72,16 @@ impl Presenter {
         }
     }
 
+    fn greet(&self) {
+        say(&format!("reading {}", self.manifests.display()));
+        for Entry { name, http, https } in &self.entries {
+            say(&format!("{name} at http://{http} and https://{https}"));
+        }
+    }
+
     /// One edit, seen through.
     async fn once(&mut self) -> anyhow::Result<()> {
-        say(&format!("reading {}", self.manifests.display()));
+        self.greet();
         let first = self.convergence(0).await?;
         self.complain(&mut BTreeMap::new());
         self.show_table(&self.view.borrow().clone());

@@ -24,8 +24,10 @@ pub(super) struct Teller {
 impl Teller {
     /// A teller; `instance` is this replica.
     pub(super) fn new(client: Client, instance: &str) -> Self {
-        let reporter =
-            Reporter { controller: "flotilla.dev/operator".to_owned(), instance: Some(instance.to_owned()) };
+        let reporter = Reporter {
+            controller: "flotilla.dev/operator".to_owned(),
+            instance: Some(instance.to_owned()),
+        };
         Self { recorder: Recorder::new(client, reporter) }
     }
 
@@ -53,8 +55,7 @@ impl Teller {
 
 fn reference(about: &Target, uid: Option<String>) -> ObjectReference {
     let Target { group, version, kind, namespace, name } = about;
-    let api_version =
-        if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+    let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
     ObjectReference {
         api_version: Some(api_version),
         kind: Some(kind.clone()),

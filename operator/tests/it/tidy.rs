@@ -17,16 +17,35 @@ const UNITS: &[Unit] = &[
     Unit {
         path: "kong/src",
         never: &[
-            "tokio", "kube", "hyper", "reqwest", "rand", "std::env", "std::fs", "std::net",
-            "SystemTime", "Instant",
+            "tokio",
+            "kube",
+            "hyper",
+            "reqwest",
+            "rand",
+            "std::env",
+            "std::fs",
+            "std::net",
+            "SystemTime",
+            "Instant",
         ],
     },
     Unit { path: "operator/api/src", never: &["tokio", "kube::client", "kube::Client", "kong::"] },
     Unit {
         path: "operator/core/src",
         never: &[
-            "tokio", "kube::client", "kube::Client", "kube::runtime", "reqwest", "rustls", "rcgen",
-            "std::env", "std::fs", "SystemTime", "Instant::now", "HashMap", "HashSet",
+            "tokio",
+            "kube::client",
+            "kube::Client",
+            "kube::runtime",
+            "reqwest",
+            "rustls",
+            "rcgen",
+            "std::env",
+            "std::fs",
+            "SystemTime",
+            "Instant::now",
+            "HashMap",
+            "HashSet",
         ],
     },
     Unit { path: "operator/src/admin", never: &["k8s_openapi", "kube::"] },
@@ -79,8 +98,10 @@ fn names(line: &str, word: &str) -> bool {
     while let Some(at) = rest.find(word) {
         let before = rest[..at].chars().next_back();
         let after = rest[at + word.len()..].chars().next();
-        let starts = !before.is_some_and(|c| part(c) || c == '"' || c == '-' || c == '.' || c == '/');
-        let ends = word.ends_with([':', '_']) || !after.is_some_and(|c| part(c) || c == '-' || c == '.');
+        let starts =
+            !before.is_some_and(|c| part(c) || c == '"' || c == '-' || c == '.' || c == '/');
+        let ends =
+            word.ends_with([':', '_']) || !after.is_some_and(|c| part(c) || c == '-' || c == '.');
         if starts && ends {
             return true;
         }

@@ -99,22 +99,22 @@ impl Schedule {
         }
         self.remove(id);
         match want {
-            Want::Push(rank) => drop(self.pushes.insert((rank, id.clone()))),
-            Want::Probe(rank) => drop(self.probes.insert((rank, id.clone()))),
-            Want::Wait(at) => drop(self.timers.insert((at, id.clone()))),
+            Want::Push(rank) => self.pushes.insert((rank, id.clone())),
+            Want::Probe(rank) => self.probes.insert((rank, id.clone())),
+            Want::Wait(at) => self.timers.insert((at, id.clone())),
             Want::Nothing => return,
-        }
+        };
         self.places.insert(id.clone(), want);
     }
 
     /// Takes an instance out of all queues.
     pub(crate) fn remove(&mut self, id: &InstanceId) {
         match self.places.remove(id) {
-            Some(Want::Push(rank)) => drop(self.pushes.remove(&(rank, id.clone()))),
-            Some(Want::Probe(rank)) => drop(self.probes.remove(&(rank, id.clone()))),
-            Some(Want::Wait(at)) => drop(self.timers.remove(&(at, id.clone()))),
-            Some(Want::Nothing) | None => {}
-        }
+            Some(Want::Push(rank)) => self.pushes.remove(&(rank, id.clone())),
+            Some(Want::Probe(rank)) => self.probes.remove(&(rank, id.clone())),
+            Some(Want::Wait(at)) => self.timers.remove(&(at, id.clone())),
+            Some(Want::Nothing) | None => false,
+        };
     }
 
     /// The instances whose moment has come; they leave the queue.

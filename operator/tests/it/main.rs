@@ -1,0 +1,5 @@
+//! Tests of the operator from outside.
+
+mod fake;
+mod fleet;
+mod tidy;
