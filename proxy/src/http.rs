@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use proxy_core::answer::Answer;
 use proxy_core::exchange::{Body, Captures, Client, Exchange, Matched, Request, Tls};
 use proxy_core::plugin::{Flow, Plan};
-use proxy_core::route::{Lookup, Match, Protocol};
+use proxy_core::route::{Flavor, Lookup, Match, Protocol};
 use proxy_core::table::Route;
 use proxy_core::uri::{self, Join};
 
@@ -160,7 +160,7 @@ fn begin(gateway: &Gateway, peer: &Peer, incoming: Incoming) -> Exchange {
         scheme: peer.scheme(),
         host,
         port: peer.local.1,
-        path: String::from_utf8(path).unwrap_or_default(),
+        path: text_path(gateway, path),
         query,
         headers,
         body: body.map_or(Body::Empty, |body| Body::Unread(Box::new(body))),
@@ -169,6 +169,14 @@ fn begin(gateway: &Gateway, peer: &Peer, incoming: Incoming) -> Exchange {
     };
     let client = Client { ip, peer: peer.ip, port: peer.port, tls: peer.tls.clone() };
     Exchange::new(request_id(), client, request, now())
+}
+
+/// The path that routes are matched against. One that is no text matches none, but in the traditional flavour.
+fn text_path(gateway: &Gateway, path: Vec<u8>) -> String {
+    String::from_utf8(path).unwrap_or_else(|raw| match gateway.settings.flavor {
+        Flavor::Traditional => uri::lossless(raw.as_bytes()),
+        Flavor::TraditionalCompatible | Flavor::Expressions => String::new(),
+    })
 }
 
 /// Bytes that are no text stay what they are once escaped.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use proxy_core::balance::{Balancer, Peer, Vitals};
-use proxy_core::health::{CheckKind, Report};
+use proxy_core::health::CheckKind;
 use proxy_core::table::{Table, Upstream};
 use tokio::time::{Instant, sleep_until};
 
@@ -64,7 +64,8 @@ impl Live {
         if live.has_names() {
             tokio::spawn(refresh(Arc::downgrade(&live), Arc::clone(dns)));
         }
-        if live.upstream.checks.active.is_on() {
+        let active = &live.upstream.checks.active;
+        if active.is_on() && (active.kind != CheckKind::Tcp || live.upstream.streams) {
             tokio::spawn(probe(Arc::downgrade(&live), Arc::clone(tls)));
         }
         live
@@ -158,8 +159,6 @@ async fn round(live: &Live, tls: &Store, (fit, unfit): (bool, bool)) {
         .filter(|peer| peer.weight > 0 && if peer.vitals.health.is_fit() { fit } else { unfit });
     let checks = due.map(|peer| async move {
         let report = check(&live.upstream, peer, tls).await;
-        let plain = matches!(active.kind, CheckKind::Tcp);
-        let report = if plain && report == Report::Status(0) { Report::Connected } else { report };
         if peer.vitals.health.report(report, &active.limits) {
             let fit = peer.vitals.health.is_fit();
             tracing::info!(upstream = %live.upstream.name, target = %peer.target, fit, "target health changed");

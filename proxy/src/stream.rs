@@ -240,8 +240,7 @@ where
         if from.read_buf(&mut buffer).await? == 0 {
             return to.shutdown().await;
         }
-        // Nobody listens any more only when the stream is over.
-        let _ = heard.send(());
+        heard.send_replace(());
         to.write_all(&buffer.split()).await?;
         to.flush().await?;
     }

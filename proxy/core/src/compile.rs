@@ -3,7 +3,7 @@
 //! What comes in is normalised and valid already; what can still fail is what only this gateway's engines know, such as
 //! a regular expression that they cannot run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -95,7 +95,7 @@ impl Table {
             tcp: tcp.router(flavor)?,
             tls: tls.router(flavor)?,
             udp: udp.router(flavor)?,
-            upstreams: upstreams(entities)?,
+            upstreams: upstreams(entities, &services)?,
             certificates: certificates(entities)?,
             snis: snis(entities)?,
             authorities: authorities(entities),
@@ -151,10 +151,9 @@ fn entity(
 }
 
 /// Services by id; a disabled one is there without being usable, so that its routes vanish.
-fn services(
-    entities: &dyn Entities,
-    documents: bool,
-) -> Result<HashMap<String, Option<Arc<Service>>>, CompileError> {
+type Services = HashMap<String, Option<Arc<Service>>>;
+
+fn services(entities: &dyn Entities, documents: bool) -> Result<Services, CompileError> {
     let mut all = HashMap::new();
     for document in entities.of("services") {
         let source: ServiceEntity = read("services", document)?;
@@ -192,7 +191,12 @@ fn route(
     }
 }
 
-fn upstreams(entities: &dyn Entities) -> Result<HashMap<Box<str>, Arc<Upstream>>, CompileError> {
+fn upstreams(
+    entities: &dyn Entities,
+    services: &Services,
+) -> Result<HashMap<Box<str>, Arc<Upstream>>, CompileError> {
+    let of_streams = services.values().flatten().filter(|service| !service.speaks_http());
+    let streams = of_streams.map(|service| service.host.as_ref()).collect::<HashSet<_>>();
     let mut targets = HashMap::<String, Vec<TargetEntity>>::new();
     for document in entities.of("targets") {
         let target: TargetEntity = read("targets", document)?;
@@ -202,7 +206,8 @@ fn upstreams(entities: &dyn Entities) -> Result<HashMap<Box<str>, Arc<Upstream>>
     for document in entities.of("upstreams") {
         let source: UpstreamEntity = read("upstreams", document)?;
         let targets = targets.remove(&source.id.to_string()).unwrap_or_default();
-        let upstream = source.upstream(targets);
+        let mut upstream = source.upstream(targets);
+        upstream.streams = streams.contains(upstream.name.as_ref());
         all.insert(upstream.name.clone(), Arc::new(upstream));
     }
     Ok(all)

@@ -90,6 +90,14 @@ pub struct Service {
     pub tls: UpstreamTls,
 }
 
+impl Service {
+    /// Whether its upstream is spoken to in HTTP of some kind.
+    #[must_use]
+    pub fn speaks_http(&self) -> bool {
+        Protocols::from_iter([self.protocol]).is_http()
+    }
+}
+
 /// Demands on TLS towards an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct UpstreamTls {
@@ -124,6 +132,8 @@ pub struct Upstream {
     pub checks: Checks,
     /// The id of the certificate that is shown to targets.
     pub certificate: Option<Box<str>>,
+    /// Whether services of streams use it: checks of type `tcp` are theirs alone.
+    pub streams: bool,
     /// The targets, the newest of each name.
     pub targets: Vec<Target>,
 }

@@ -139,24 +139,51 @@ fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Where bytes that are no text stand in the text of a path: the last private plane, which no URI uses.
+const RAW: u32 = 0x0010_FF00;
+
+/// A path as text, whatever its bytes are; [`escape`] gives the same bytes back.
+#[must_use]
+pub fn lossless(path: &[u8]) -> String {
+    let mut out = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        out.push_str(chunk.valid());
+        out.extend(
+            chunk.invalid().iter().filter_map(|byte| char::from_u32(RAW + u32::from(*byte))),
+        );
+    }
+    out
+}
+
 /// The escaped form that goes to the upstream.
 #[must_use]
 pub fn escape(path: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     if path.bytes().all(passes) {
         return path.to_owned();
     }
     let mut out = String::with_capacity(path.len() + 8);
-    for byte in path.bytes() {
-        if passes(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
+    for letter in path.chars() {
+        match u32::from(letter).checked_sub(RAW).and_then(|byte| u8::try_from(byte).ok()) {
+            Some(byte) => push_escaped(&mut out, byte),
+            None => {
+                for byte in letter.encode_utf8(&mut [0; 4]).bytes() {
+                    if passes(byte) {
+                        out.push(char::from(byte));
+                    } else {
+                        push_escaped(&mut out, byte);
+                    }
+                }
+            }
         }
     }
     out
+}
+
+fn push_escaped(out: &mut String, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    out.push('%');
+    out.push(char::from(HEX[usize::from(byte >> 4)]));
+    out.push(char::from(HEX[usize::from(byte & 15)]));
 }
 
 fn passes(byte: u8) -> bool {
@@ -188,7 +215,7 @@ pub fn join(parts: Join<'_>) -> String {
     };
     match handling {
         PathHandling::V0 => join_v0(base, path, postfix, strips),
-        PathHandling::V1 => join_v1(base, postfix, stripped.is_some_and(|length| length > 1)),
+        PathHandling::V1 => join_v1(base, postfix),
     }
 }
 
@@ -222,7 +249,7 @@ fn join_v0(base: &str, path: &str, postfix: &str, strips: bool) -> String {
     }
 }
 
-fn join_v1(base: &str, postfix: &str, _cut: bool) -> String {
+fn join_v1(base: &str, postfix: &str) -> String {
     match (base.strip_suffix('/'), postfix.starts_with('/')) {
         (Some(trimmed), true) => format!("{trimmed}{postfix}"),
         _ => format!("{base}{postfix}"),
@@ -245,6 +272,11 @@ mod tests {
         ] {
             assert_eq!(normalize(path.as_bytes()), wanted.as_bytes(), "{path}");
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_come_back_escaped() {
+        assert_eq!(escape(&lossless(b"/a\xff\xc3/\xc3\xa9")), "/a%FF%C3/%C3%A9");
     }
 
     #[test]

@@ -352,6 +352,7 @@ impl UpstreamEntity {
         });
         Upstream {
             id: self.id.to_string().into(),
+            streams: false,
             targets: targets.collect(),
             name: self.name.into(),
             algorithm,
