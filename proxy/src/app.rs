@@ -138,7 +138,7 @@ fn trusted(settings: &Settings) -> RootCertStore {
                 roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
             }
             Err(error) => {
-                tracing::debug!(path = %path.display(), %error, "no trusted certificates there")
+                tracing::debug!(path = %path.display(), %error, "no trusted certificates there");
             }
         }
     }

@@ -11,6 +11,12 @@ pub struct Dns {
     turn: AtomicUsize,
 }
 
+impl Default for Dns {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Dns {
     /// A resolver as the system is configured.
     pub fn new() -> Self {

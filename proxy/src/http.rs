@@ -147,9 +147,9 @@ fn begin(gateway: &Gateway, peer: &Peer, incoming: Incoming) -> Exchange {
     let Incoming { method, version, target, authority, headers, body, size } = incoming;
     let trusted = gateway.settings.trusts(peer.ip);
     let ip = if trusted { real_ip(gateway, &headers).unwrap_or(peer.ip) } else { peer.ip };
-    let target = String::from_utf8(target).unwrap_or_else(|raw| escape_raw(raw.as_bytes()));
-    let raw_path = target.split(['?']).next().unwrap_or_default();
-    let path = uri::normalize(raw_path.as_bytes());
+    let path = uri::normalize(target.split(|byte| *byte == b'?').next().unwrap_or_default());
+    let target = String::from_utf8(target).unwrap_or_else(|raw| uri::lossless(raw.as_bytes()));
+    let raw_path = target.split('?').next().unwrap_or_default();
     let query =
         if raw_path.contains('#') { None } else { target.split_once('?').map(|(_, query)| query) };
     let query = query.map(|query| query.split('#').next().unwrap_or_default().to_owned());
@@ -177,19 +177,6 @@ fn text_path(gateway: &Gateway, path: Vec<u8>) -> String {
         Flavor::Traditional => uri::lossless(raw.as_bytes()),
         Flavor::TraditionalCompatible | Flavor::Expressions => String::new(),
     })
-}
-
-/// Bytes that are no text stay what they are once escaped.
-fn escape_raw(raw: &[u8]) -> String {
-    let mut out = String::with_capacity(raw.len());
-    for byte in raw {
-        if byte.is_ascii() {
-            out.push(char::from(*byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 fn request_id() -> Box<str> {
@@ -350,7 +337,8 @@ fn redirect(gateway: &Gateway, status: StatusCode, exchange: &Exchange) -> Answe
         _ => &request.host,
     };
     let answer = Answer::bare(exchange, status);
-    match HeaderValue::from_bytes(format!("https://{host}{}", request.target).as_bytes()) {
+    let location = [b"https://", host.as_bytes(), &uri::bytes(&request.target)].concat();
+    match HeaderValue::from_bytes(&location) {
         Ok(location) => answer.with(header::LOCATION, location),
         Err(_) => answer,
     }

@@ -34,7 +34,7 @@ pub async fn read<R: AsyncRead + Unpin>(
 type Header = Option<(Option<SocketAddr>, usize)>;
 
 /// Parses what has come so far.
-pub fn parse(bytes: &[u8]) -> Result<Header, ()> {
+fn parse(bytes: &[u8]) -> Result<Header, ()> {
     let begins = |start: &[u8]| bytes.iter().zip(start).all(|(a, b)| a == b);
     if begins(SIGNATURE) {
         if bytes.len() < SIGNATURE.len() { Ok(None) } else { version2(bytes) }

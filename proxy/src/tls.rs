@@ -76,6 +76,9 @@ fn self_signed(key: &rcgen::KeyPair) -> Result<Arc<CertifiedKey>, KeyError> {
     certified(&certificate.pem(), &key.serialize_pem())
 }
 
+/// A configuration for upstreams, and what tells it from others.
+type Made = (Arc<ClientConfig>, [u8; 32]);
+
 /// The certificates of one generation.
 pub struct Store {
     keys: HashMap<Box<str>, Vec<Arc<CertifiedKey>>>,
@@ -85,7 +88,7 @@ pub struct Store {
     authorities: HashMap<Box<str>, Box<str>>,
     trusted: Arc<RootCertStore>,
     verify: bool,
-    clients: Mutex<HashMap<(UpstreamTls, bool), Option<(Arc<ClientConfig>, [u8; 32])>>>,
+    clients: Mutex<HashMap<(UpstreamTls, bool), Option<Made>>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -117,7 +120,7 @@ impl Store {
                 match certified(chain, key) {
                     Ok(key) => usable.push(key),
                     Err(error) => {
-                        tracing::warn!(certificate = %id, %error, "certificate cannot be used")
+                        tracing::warn!(certificate = %id, %error, "certificate cannot be used");
                     }
                 }
             }
@@ -172,7 +175,7 @@ impl Store {
         Some(TlsPlan { config, fingerprint, name: name.into() })
     }
 
-    fn make(&self, demands: &UpstreamTls, verify: bool) -> Option<(Arc<ClientConfig>, [u8; 32])> {
+    fn make(&self, demands: &UpstreamTls, verify: bool) -> Option<Made> {
         let mut print = Sha256::new();
         print.update([u8::from(verify)]);
         print.update(demands.depth.unwrap_or(u32::MAX).to_le_bytes());

@@ -80,7 +80,7 @@ impl Table {
                 http.add(rule, place);
             }
             routes.push(Arc::new(route(
-                source,
+                &source,
                 service,
                 &mut plugins,
                 documents.then_some(document),
@@ -169,7 +169,7 @@ fn services(entities: &dyn Entities, documents: bool) -> Result<Services, Compil
 }
 
 fn route(
-    source: RouteEntity,
+    source: &RouteEntity,
     service: Option<Arc<Service>>,
     plugins: &mut Plugins,
     document: Option<&Value>,

@@ -178,7 +178,7 @@ impl Health {
                 self.with(|counters| counters.fail(|c| &mut c.tcp_failures, limits.tcp_failures));
             }
             Report::Timeout => {
-                self.with(|counters| counters.fail(|c| &mut c.timeouts, limits.timeouts))
+                self.with(|counters| counters.fail(|c| &mut c.timeouts, limits.timeouts));
             }
         }
         self.is_fit() != before

@@ -3,6 +3,8 @@
 //! Matching sees the normalised path (RFC 3986 §6.2.2 with slashes merged, reserved characters kept escaped);
 //! the upstream sees it escaped again. Nothing here looks at the query.
 
+use std::borrow::Cow;
+
 /// Why a request target is refused before any route is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("request path is malformed")]
@@ -155,6 +157,23 @@ pub fn lossless(path: &[u8]) -> String {
     out
 }
 
+/// The bytes that a [`lossless`] text stands for.
+#[must_use]
+pub fn bytes(text: &str) -> Cow<'_, [u8]> {
+    // The first byte of that plane in UTF-8; URIs hardly ever have it.
+    if !text.as_bytes().contains(&0xF4) {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    let mut out = Vec::with_capacity(text.len());
+    for letter in text.chars() {
+        match u32::from(letter).checked_sub(RAW).and_then(|byte| u8::try_from(byte).ok()) {
+            Some(byte) => out.push(byte),
+            None => out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// The escaped form that goes to the upstream.
 #[must_use]
 pub fn escape(path: &str) -> String {
@@ -276,7 +295,9 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_come_back_escaped() {
-        assert_eq!(escape(&lossless(b"/a\xff\xc3/\xc3\xa9")), "/a%FF%C3/%C3%A9");
+        let path = b"/a\xff\xc3/\xc3\xa9";
+        assert_eq!(escape(&lossless(path)), "/a%FF%C3/%C3%A9");
+        assert_eq!(bytes(&lossless(path)).as_ref(), path);
     }
 
     #[test]

@@ -85,7 +85,8 @@ fn of_target(target: &Value, balancer: Option<&Balancer>, checked: bool) -> Valu
     if let Some(map) = out.as_object_mut() {
         map.insert("health".into(), json!(health));
         let mut data = host(text, weight, &peers);
-        data.insert("addresses".into(), addresses.into());
+        let none = addresses.is_empty();
+        data.insert("addresses".into(), if none { json!({}) } else { addresses.into() });
         map.insert("data".into(), data.into());
     }
     out
@@ -93,8 +94,10 @@ fn of_target(target: &Value, balancer: Option<&Balancer>, checked: bool) -> Valu
 
 fn host(text: &str, weight: u64, peers: &[&Peer]) -> Map<String, Value> {
     let (host, port) = split(text);
+    let unresolved = peers.is_empty() && weight > 0;
+    let dns = if unresolved { "dns server error: 3 name error" } else { "A" };
     let value = json!({
-        "host": host, "port": port, "dns": "A", "nodeWeight": weight, "weight": weights(peers),
+        "host": host, "port": port, "dns": dns, "nodeWeight": weight, "weight": weights(peers),
     });
     match value {
         Value::Object(map) => map,

@@ -6,6 +6,7 @@ use hyper::body::Frame;
 use proxy_core::exchange::Exchange;
 use proxy_core::route::Protocol;
 use proxy_core::table::Service;
+use proxy_core::uri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -126,7 +127,7 @@ fn head(
     let mut out = BytesMut::with_capacity(1024);
     out.put_slice(exchange.request.method.as_str().as_bytes());
     out.put_u8(b' ');
-    out.put_slice(target(exchange).as_bytes());
+    out.put_slice(&uri::bytes(&target(exchange)));
     out.put_slice(b" HTTP/1.1\r\n");
     if let Some(host) = host {
         put_header(&mut out, &header::HOST, host);
@@ -263,7 +264,7 @@ async fn send<W: tokio::io::AsyncWrite + Unpin>(
             loop {
                 match rest.next().await {
                     Ok(Some(Piece::Data(data))) => {
-                        write_piece(to, &data, chunked, patience).await?
+                        write_piece(to, &data, chunked, patience).await?;
                     }
                     Ok(Some(Piece::Trailers(_))) => {}
                     Ok(None) => break,
@@ -410,7 +411,7 @@ fn http2_request(
     let uri = Uri::builder()
         .scheme(scheme)
         .authority(authority)
-        .path_and_query(target(exchange))
+        .path_and_query(uri::bytes(&target(exchange)).as_ref())
         .build()
         .ok()?;
     let mut request = Request::new(());

@@ -18,11 +18,11 @@ use crate::state::Generation;
 /// A peer for one attempt.
 pub(crate) struct Chosen {
     /// Where it is.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// What it is called, for Host and server name.
-    pub host: Box<str>,
+    pub(crate) host: Box<str>,
     /// The port as it was declared.
-    pub port: u16,
+    pub(crate) port: u16,
     place: Option<(Arc<Balancer>, usize)>,
     _in_flight: Option<InFlight>,
 }
@@ -38,7 +38,7 @@ pub(crate) enum Problem {
 
 impl Problem {
     /// What the client is told.
-    pub fn answer(self, exchange: &Exchange) -> Answer {
+    pub(crate) fn answer(self, exchange: &Exchange) -> Answer {
         let message = match self {
             Self::Unresolved => "name resolution failed",
             Self::NoPeer => "failure to get a peer from the ring-balancer",
@@ -58,7 +58,7 @@ pub(crate) struct Chooser<'a> {
 
 impl<'a> Chooser<'a> {
     /// A chooser for a request to a service.
-    pub fn new(
+    pub(crate) fn new(
         gateway: &'a Gateway,
         generation: &Generation,
         service: &'a Service,
@@ -82,7 +82,7 @@ impl<'a> Chooser<'a> {
     }
 
     /// The peer of the next attempt.
-    pub async fn next(&mut self) -> Result<Chosen, Problem> {
+    pub(crate) async fn next(&mut self) -> Result<Chosen, Problem> {
         let Some(live) = &self.live else {
             let (host, port) = (&self.service.host, self.service.port);
             let found = self.gateway.dns.resolve_one(host, port).await;
@@ -110,12 +110,12 @@ impl<'a> Chooser<'a> {
     }
 
     /// Leaves a peer out of this request's next attempts where there are others.
-    pub fn avoid(&mut self, chosen: &Chosen) {
+    pub(crate) fn avoid(&mut self, chosen: &Chosen) {
         self.failed.extend(chosen.place.as_ref().map(|(_, place)| *place));
     }
 
     /// Tells the peer's health what was seen.
-    pub fn report(&self, chosen: &Chosen, report: Report) {
+    pub(crate) fn report(&self, chosen: &Chosen, report: Report) {
         let (Some(live), Some((balancer, place))) = (&self.live, &chosen.place) else { return };
         let Some(peer) = balancer.peers.get(*place) else { return };
         let checks = &live.upstream.checks;

@@ -36,7 +36,7 @@ pub async fn send_own(
 }
 
 /// Sends an own answer; the exchange goes on to its end.
-pub async fn write(
+pub(super) async fn write(
     gateway: &Gateway,
     plan: &Arc<Plan>,
     exchange: &mut Exchange,

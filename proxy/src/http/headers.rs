@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use proxy_core::exchange::{Exchange, Moments};
+use proxy_core::uri;
 
 use super::{Way, now};
 use crate::app::Gateway;
@@ -74,7 +75,7 @@ pub fn upstream_headers(gateway: &Gateway, way: &Way<'_>, exchange: &Exchange) -
 }
 
 /// Whether the client asks for a WebSocket.
-pub fn is_websocket(exchange: &Exchange) -> bool {
+fn is_websocket(exchange: &Exchange) -> bool {
     exchange.request.version != Version::HTTP_2
         && exchange.request.header("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket"))
 }
@@ -149,7 +150,7 @@ fn forwarded(gateway: &Gateway, way: &Way<'_>, exchange: &Exchange, headers: &mu
     put(
         headers,
         HeaderName::from_static("x-forwarded-path"),
-        said("x-forwarded-path").unwrap_or(path.as_bytes()),
+        said("x-forwarded-path").unwrap_or(&uri::bytes(path)),
     );
     let prefix = said("x-forwarded-prefix").or(way.prefix.as_deref().map(str::as_bytes));
     if let Some(prefix) = prefix {

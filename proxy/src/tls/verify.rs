@@ -12,11 +12,11 @@ use rustls::{
 
 /// Takes any certificate, though not any signature.
 #[derive(Debug)]
-pub struct Anything(CryptoProvider);
+pub(super) struct Anything(CryptoProvider);
 
 impl Anything {
     /// The verifier.
-    pub fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self(aws_lc_rs::default_provider()))
     }
 }
@@ -67,7 +67,7 @@ enum Refusal {
 
 /// Takes a certificate for the name, through so many authorities at most.
 #[derive(Debug)]
-pub struct Verifier {
+pub(super) struct Verifier {
     inner: Option<Arc<WebPkiServerVerifier>>,
     any: Anything,
     depth: Option<u32>,
@@ -75,7 +75,7 @@ pub struct Verifier {
 
 impl Verifier {
     /// A verifier for authorities.
-    pub fn new(roots: Arc<RootCertStore>, depth: Option<u32>) -> Arc<Self> {
+    pub(super) fn new(roots: Arc<RootCertStore>, depth: Option<u32>) -> Arc<Self> {
         let inner = WebPkiServerVerifier::builder(roots).build().ok();
         Arc::new(Self { inner, any: Anything(aws_lc_rs::default_provider()), depth })
     }

@@ -164,7 +164,7 @@ impl Engine {
         for field in &self.fields {
             match field {
                 Field::Protocol => {
-                    context.add_value("net.protocol", string(lookup.protocol.name()))
+                    context.add_value("net.protocol", string(lookup.protocol.name()));
                 }
                 Field::Sni => {
                     if let Some(sni) = lookup.sni {
