@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::cluster::Cluster;
+use crate::oci::Image;
 use crate::product::{Pod, Product, RELEASE};
 
 /// What the fleet is measured with.
@@ -32,8 +33,8 @@ struct Figures {
 }
 
 /// Measures an installed release and returns the table.
-pub fn measure(cluster: &Cluster) -> Result<String> {
-    let product = Product::install(cluster)?;
+pub fn measure(cluster: &Cluster, built: &[Image]) -> Result<String> {
+    let product = Product::install(cluster, built)?;
     product.upgrade(&["proxy.resources.requests.cpu=1m", "proxy.resources.requests.memory=1Mi"])?;
     product.namespace(NAMESPACE)?;
     let bench = Bench { api: Api::new(cluster.place())?, product };

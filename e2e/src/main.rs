@@ -91,12 +91,7 @@ fn install() -> Result<()> {
     let built = images::build()?;
     let running = Cluster::running(Place::development())?;
     let cluster = running.context("no cluster is running: bring one up first")?;
-    for image in &built {
-        images::import(cluster.place(), image)?;
-    }
-    let product = Product::install(&cluster)?;
-    // The image has the same name as before: only a new pod runs it.
-    product.kubectl_here(&["rollout", "restart", "deployment"]).map(drop)
+    Product::install(&cluster, &built).map(drop)
 }
 
 fn conform(report: &std::path::Path, flags: &[String]) -> Result<()> {
@@ -115,8 +110,7 @@ fn measure() -> Result<()> {
     let built = images::build()?;
     let place = Place::test();
     let cluster = Cluster::up(place.clone())?;
-    let measured = built.iter().try_for_each(|image| images::import(cluster.place(), image));
-    let measured = measured.and_then(|()| bench::measure(&cluster));
+    let measured = bench::measure(&cluster, &built);
     cluster::remove(&place)?;
     println!("{}", measured?);
     Ok(())

@@ -45,6 +45,12 @@ impl Image {
         name.split_once(':').map_or(name, |(name, _)| name)
     }
 
+    /// The first characters of a hash of all that it holds.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hex::encode(&Sha256::digest(self.archive())[..6])
+    }
+
     /// Writes the image as an OCI archive.
     pub fn write(&self, archive: &Path) -> Result<()> {
         fs::write(archive, self.archive())

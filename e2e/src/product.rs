@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::http::{Answer, Client};
 use crate::images;
+use crate::oci::Image;
 use crate::wait::eventually;
 
 /// The namespace and the name of the release.
@@ -24,6 +25,8 @@ const PROXY_TLS_PORT: u16 = 8443;
 pub struct Product {
     cluster: Cluster,
     client: Client,
+    /// The settings that every installation of this product has.
+    settings: Vec<String>,
 }
 
 /// One of the release's pods.
@@ -42,9 +45,22 @@ pub struct Pod {
 }
 
 impl Product {
-    /// Installs both charts from this tree with helm and waits until every proxy is synced.
-    pub fn install(cluster: &Cluster) -> Result<Self> {
-        let product = Self { cluster: cluster.clone(), client: Client::without_keepalive()? };
+    /// Gives the images to the cluster, installs both charts from this tree with helm and waits until the
+    /// release is whole.
+    pub fn install(cluster: &Cluster, built: &[Image]) -> Result<Self> {
+        for image in built {
+            images::import(cluster.place(), image)?;
+        }
+        // This cluster has no load balancers; and a new image under an old name wants new pods.
+        let mut settings = vec!["proxy.service.type=ClusterIP".to_owned()];
+        for (component, name) in [("operator", images::OPERATOR), ("proxy", images::PROXY)] {
+            let image = built.iter().find(|image| image.name == name);
+            settings.extend(
+                image.map(|image| {
+                    format!("{component}.podAnnotations.image=i{}", image.fingerprint())
+                }),
+            );
+        }
         cluster.helm(&[
             "upgrade",
             "--install",
@@ -52,33 +68,19 @@ impl Product {
             &chart("flotilla-crds"),
             "--wait",
         ])?;
+        let product =
+            Self { cluster: cluster.clone(), client: Client::without_keepalive()?, settings };
         product.upgrade(&[])?;
         Ok(product)
     }
 
-    /// The release of a cluster that has one.
-    pub fn installed(cluster: &Cluster) -> Result<Self> {
-        Ok(Self { cluster: cluster.clone(), client: Client::without_keepalive()? })
-    }
-
     /// Installs or upgrades the release with more settings, each `name=value`, and waits until it is whole.
     pub fn upgrade(&self, settings: &[&str]) -> Result<()> {
-        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let all = self.settings.iter().map(String::as_str).chain(settings.iter().copied());
+        let settings: Vec<&str> = all.flat_map(|setting| ["--set", setting]).collect();
         let chart = chart("flotilla");
-        let fixed = [
-            "upgrade",
-            "--install",
-            RELEASE,
-            &chart,
-            "--namespace",
-            RELEASE,
-            "--create-namespace",
-            "--wait",
-            "--timeout=3m",
-            // This cluster has no load balancers.
-            "--set",
-            "proxy.service.type=ClusterIP",
-        ];
+        let place = ["--namespace", RELEASE, "--create-namespace", "--wait", "--timeout=3m"];
+        let fixed = [&["upgrade", "--install", RELEASE, &chart], &place[..]].concat();
         self.cluster
             .helm(&[&fixed[..], &settings].concat())
             .map(drop)

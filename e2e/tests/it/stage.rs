@@ -41,8 +41,5 @@ fn raise() -> Result<Product> {
         Some(cluster) => cluster,
         None => Cluster::up(Place::test())?,
     };
-    for image in &built {
-        images::import(cluster.place(), image)?;
-    }
-    Product::install(&cluster)
+    Product::install(&cluster, &built)
 }
