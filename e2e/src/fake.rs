@@ -111,6 +111,13 @@ impl FakeProxy {
     fn serve(&self, stream: &TcpStream) -> Option<()> {
         let from: SocketAddr = stream.peer_addr().ok()?;
         let mut reader = BufReader::new(stream);
+        if reader.fill_buf().ok()?.first() == Some(&TLS_HANDSHAKE) && !self.silent() {
+            // What a server of plain HTTP says to a client that begins with TLS.
+            (&mut &*stream)
+                .write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+                .ok()?;
+            return None;
+        }
         loop {
             let (head, body) = read(&mut reader)?;
             let push = head.starts_with("POST /config");
@@ -151,6 +158,10 @@ impl FakeProxy {
         }
     }
 
+    fn silent(&self) -> bool {
+        self.state(|state| state.manner == Manner::NeverAnswers)
+    }
+
     fn accept(&self, body: &[u8]) -> String {
         let hash = hex::encode(md5::Md5::digest(body));
         self.state(|state| state.hash.clone_from(&hash));
@@ -166,6 +177,9 @@ impl FakeProxy {
         }
     }
 }
+
+/// The first byte of a TLS connection.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 const JSON: &str = "application/json; charset=utf-8";
 const ROOT: &str = r#"{"version":"3.9.0","tagline":"Welcome to kong","hostname":"fake","node_id":"8f0c52de-7d40-4b2b-9b60-2f3c5b1c0a11","configuration":{"database":"off","router_flavor":"expressions","role":"traditional"}}"#;

@@ -97,6 +97,6 @@ fn term(head: &str) -> Option<u64> {
     let lower = head.to_ascii_lowercase();
     lower
         .lines()
-        .find_map(|line| line.strip_prefix("flotilla-term:"))
+        .find_map(|line| line.strip_prefix("x-flotilla-term:"))
         .and_then(|value| value.trim().parse().ok())
 }
