@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::command::finish;
+use crate::command::{finish, run};
 use crate::oci::{File, Image};
 use crate::place::Place;
 
@@ -35,20 +35,49 @@ pub fn pause() -> Result<Image> {
     })
 }
 
-/// Builds the static programs and returns the images made of them: operator, proxy, echo.
+/// The images of operator, proxy and echo, from static programs that are built now, or from those of the
+/// folder that `FLOTILLA_E2E_BINARIES` names: debug builds go into a cluster that way.
 pub fn build() -> Result<Vec<Image>> {
-    crate::say("building static programs for the images");
+    let programs = match std::env::var_os("FLOTILLA_E2E_BINARIES") {
+        Some(folder) => {
+            PROGRAMS.iter().map(|(program, _)| Path::new(&folder).join(program)).collect()
+        }
+        None => compile()?,
+    };
+    let image = |(program, name): &(&str, &str)| {
+        let built =
+            programs.iter().find(|path| path.file_name().is_some_and(|file| file == *program));
+        let built = built.with_context(|| {
+            format!("failed to find the program {program} among what cargo built")
+        })?;
+        let mut files = vec![File::program(program, read(built)?)];
+        files.extend(libraries(built)?);
+        Ok(Image { name: (*name).to_owned(), files, entrypoint: vec![format!("/{program}")] })
+    };
+    PROGRAMS.iter().map(image).collect()
+}
+
+/// Each program and the image that runs it.
+const PROGRAMS: [(&str, &str); 3] =
+    [("flotilla", OPERATOR), ("flotilla-proxy", PROXY), ("echo", ECHO)];
+
+/// Builds the static programs and returns their paths.
+fn compile() -> Result<Vec<PathBuf>> {
+    crate::say(
+        "building static programs for the images (about ten minutes the first time on two cores)",
+    );
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .args(["build", "--quiet", "--release", "--target", TARGET])
         .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--target",
-            TARGET,
             "--message-format=json-render-diagnostics",
+            "-p",
+            "operator",
+            "-p",
+            "proxy",
+            "-p",
+            "echo",
         ])
-        .args(["-p", "operator", "-p", "proxy", "-p", "echo"])
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -57,22 +86,15 @@ pub fn build() -> Result<Vec<Image>> {
     if !output.status.success() {
         bail!("failed to build the static programs: {}", output.status);
     }
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let programs: Vec<PathBuf> = messages.lines().filter_map(executable).collect();
-    [("flotilla", OPERATOR), ("flotilla-proxy", PROXY), ("echo", ECHO)]
-        .into_iter()
-        .map(|(program, name)| {
-            let built =
-                programs.iter().find(|path| path.file_name().is_some_and(|file| file == program));
-            let built = built.with_context(|| {
-                format!("failed to find the program {program} among what cargo built")
-            })?;
-            Ok(Image {
-                name: name.to_owned(),
-                files: vec![File::program(program, read(built)?)],
-                entrypoint: vec![format!("/{program}")],
-            })
-        })
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(executable).collect())
+}
+
+/// The shared libraries of a program; a static one has none.
+fn libraries(program: &Path) -> Result<Vec<File>> {
+    let Ok(listed) = run("ldd", &[program]) else { return Ok(Vec::new()) };
+    let paths = listed.split_whitespace().filter(|word| word.starts_with('/'));
+    paths
+        .map(|path| Ok(File::program(path.trim_start_matches('/'), read(Path::new(path))?)))
         .collect()
 }
 
