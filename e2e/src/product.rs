@@ -79,7 +79,7 @@ impl Product {
         let all = self.settings.iter().map(String::as_str).chain(settings.iter().copied());
         let settings: Vec<&str> = all.flat_map(|setting| ["--set", setting]).collect();
         let chart = chart("flotilla");
-        let place = ["--namespace", RELEASE, "--create-namespace", "--wait", "--timeout=3m"];
+        let place = ["--namespace", RELEASE, "--create-namespace", "--wait", "--timeout=90s"];
         let fixed = [&["upgrade", "--install", RELEASE, &chart], &place[..]].concat();
         self.cluster
             .helm(&[&fixed[..], &settings].concat())
