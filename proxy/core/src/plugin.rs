@@ -245,3 +245,6 @@ pub enum BuildError {
         field: &'static str,
     },
 }
+
+#[cfg(test)]
+mod tests;

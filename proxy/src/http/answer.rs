@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use proxy_core::answer::Answer;
 use proxy_core::exchange::{Exchange, Moments};
-use proxy_core::plugin::Plan;
+use proxy_core::plugin::{Phases, Plan};
 
 use super::{add_charset, now};
 use crate::app::Gateway;
@@ -54,6 +54,9 @@ pub(super) async fn write(
     }
     if exchange.replayed {
         // It carries the headers that it had when it came from the upstream.
+        if gateway.settings.headers.server {
+            headers.entry(header::SERVER).or_insert_with(|| gateway.product.clone());
+        }
     } else if exchange.moments.forwarded.is_some() {
         super::add_answer_headers(gateway, exchange, &mut headers);
         if gateway.settings.headers.server {
@@ -112,9 +115,21 @@ fn filtered(exchange: &mut Exchange, body: Bytes) -> Bytes {
     body
 }
 
+/// The bytes of a head as HTTP/1.1 writes it.
+fn head_size(headers: &HeaderMap) -> u64 {
+    const STATUS_LINE: usize = "HTTP/1.1 200 OK\r\n\r\n".len();
+    let lines: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    (STATUS_LINE + lines) as u64
+}
+
 /// Ends an exchange: moments, plugins that log, the access log.
 pub fn finish(gateway: &Gateway, plan: &Arc<Plan>, exchange: &mut Exchange) {
     exchange.moments.ended = Some(now());
+    if plan.has(Phases::LOG) {
+        exchange.response.size =
+            head_size(&exchange.response.headers) + exchange.response.body_size;
+    }
     plan.log(exchange);
     gateway.access_log.write(exchange);
 }

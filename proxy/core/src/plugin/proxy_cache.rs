@@ -236,12 +236,11 @@ impl ProxyCache {
     fn replay(&self, exchange: &mut Exchange, entry: &Entry, now: Duration) -> Answer {
         let mut answer = Answer::new(entry.status, None, entry.body.clone());
         for (name, value) in &entry.headers {
-            if is_repeatable(name) && *name != CONTENT_LENGTH {
+            if is_repeatable(name) && *name != CONTENT_LENGTH && !exchange.early.contains_key(name)
+            {
                 answer.headers.append(name.clone(), value.clone());
             }
         }
-        // The key stands among the kept headers as well.
-        exchange.early.remove(KEY);
         if self.show_age {
             answer.headers.insert(AGE, HeaderValue::from(entry.age(now)));
         }
