@@ -18,7 +18,9 @@ pub use directory::{
 pub use lasting::Lasting;
 pub use plan::{Chosen, Plan, Plugins};
 pub use registry::{Definition, definition};
-pub use services::{Framing, Ldap, Queue, Redis, Reply, ServiceError, Services, Sink, Target};
+pub use services::{
+    Framing, HttpTarget, Ldap, Queue, Redis, Reply, ServiceError, Services, Sink, Target,
+};
 
 mod acl;
 mod args;

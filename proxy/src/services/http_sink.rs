@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use proxy_core::plugin::{Framing, Queue, Target};
+use proxy_core::plugin::{Framing, HttpTarget, Queue};
 use rustls::ClientConfig;
 use tokio::time::{Instant, sleep};
 
 use super::queue::Exit;
 
 /// Empties the queue until it is closed.
-pub(super) async fn run(target: Target, exit: Exit, tls: Arc<ClientConfig>) {
-    let Target::Http { owner, url, method, headers, timeout, framing, queue } = target else {
-        return;
-    };
+pub(super) async fn run(target: HttpTarget, exit: Exit, tls: Arc<ClientConfig>) {
+    let HttpTarget { owner, url, method, headers, timeout, framing, queue } = target;
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(ClientConfig::clone(&tls))
         .timeout(timeout)

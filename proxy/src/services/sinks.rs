@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use proxy_core::plugin::{Queue, Sink, Target};
+use proxy_core::plugin::{HttpTarget, Queue, Sink, Target};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::fs::{File, OpenOptions};
@@ -33,9 +33,9 @@ const LIMITS: Queue = Queue {
 /// Opens a place. Nothing is connected before the first record.
 pub(super) fn open(target: &Target, tls: &Arc<ClientConfig>) -> Arc<dyn Sink> {
     match target {
-        Target::Http { queue, .. } => {
-            let (entrance, exit) = bounded(queue);
-            detach(http_sink::run(target.clone(), exit, Arc::clone(tls)));
+        Target::Http(endpoint) => {
+            let (entrance, exit) = bounded(&endpoint.queue);
+            detach(http_sink::run(HttpTarget::clone(endpoint), exit, Arc::clone(tls)));
             Arc::new(entrance)
         }
         Target::File { path, reopen } => {

@@ -63,10 +63,10 @@ impl Plugin for Acl {
             };
             return Access::respond(Answer::error(exchange, status, message));
         }
-        if !self.hide_header {
-            if let Ok(value) = HeaderValue::from_str(&groups.join(", ")) {
-                exchange.request.headers.insert(header, value);
-            }
+        if !self.hide_header
+            && let Ok(value) = HeaderValue::from_str(&groups.join(", "))
+        {
+            exchange.request.headers.insert(header, value);
         }
         Access::Continue
     }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
 use super::record::{CustomFields, record};
-use super::{BuildError, Config, Framing, Plugin, Queue, Sink, Target};
+use super::{BuildError, Config, Framing, HttpTarget, Plugin, Queue, Sink, Target};
 use crate::exchange::Exchange;
 
 struct Logger {
@@ -140,7 +140,7 @@ pub(super) fn build_http(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildEr
         let _ = url.set_username("");
         let _ = url.set_password(None);
     }
-    let target = Target::Http {
+    let target = Target::Http(Box::new(HttpTarget {
         owner: config.id.to_owned(),
         url: url.into(),
         method: Method::from_bytes(config.text("method").unwrap_or("POST").as_bytes())
@@ -149,7 +149,7 @@ pub(super) fn build_http(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildEr
         timeout: milliseconds(config, "timeout", 10_000.0),
         framing: Framing::JsonOrList,
         queue: queue(config),
-    };
+    }));
     Ok(logger(config, &target, Wrap::Nothing))
 }
 

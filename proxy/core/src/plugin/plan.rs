@@ -271,7 +271,7 @@ impl Plan {
     /// Runs `header_filter`; body filters are left in the exchange's response.
     pub fn header_filter(&self, exchange: &mut Exchange) {
         self.each(exchange, Phases::HEADER_FILTER, |plugin, exchange| {
-            plugin.header_filter(exchange)
+            plugin.header_filter(exchange);
         });
     }
 

@@ -65,22 +65,7 @@ pub enum ServiceError {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Target {
     /// An HTTP endpoint.
-    Http {
-        /// The plugin instance, which owns the queue.
-        owner: String,
-        /// The address.
-        url: String,
-        /// The method.
-        method: Method,
-        /// The headers.
-        headers: HeaderMap,
-        /// Time for one attempt.
-        timeout: Duration,
-        /// How records are put together.
-        framing: Framing,
-        /// The queue's limits.
-        queue: Queue,
-    },
+    Http(Box<HttpTarget>),
     /// A file, one record a line.
     File {
         /// Its path.
@@ -108,6 +93,25 @@ pub enum Target {
     },
     /// The local system log.
     Syslog,
+}
+
+/// An HTTP endpoint that records go to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpTarget {
+    /// The plugin instance, which owns the queue.
+    pub owner: String,
+    /// The address.
+    pub url: String,
+    /// The method.
+    pub method: Method,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// Time for one attempt.
+    pub timeout: Duration,
+    /// How records are put together.
+    pub framing: Framing,
+    /// The queue's limits.
+    pub queue: Queue,
 }
 
 /// How several records make one body.

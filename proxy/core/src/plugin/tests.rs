@@ -123,7 +123,7 @@ fn access(plan: &Plan, exchange: &mut Exchange) -> Option<Answer> {
     }
 }
 
-fn terminate(message: &str, scope: Value) -> Value {
+fn terminate(message: &str, scope: &Value) -> Value {
     let mut plugin = json!({
         "id": message, "name": "request-termination",
         "config": { "status_code": 418, "message": message },
@@ -142,7 +142,7 @@ fn the_most_specific_instance_of_a_plugin_runs() {
         let plugins: Vec<Value> = scopes
             .into_iter()
             .enumerate()
-            .map(|(at, scope)| terminate(&at.to_string(), scope))
+            .map(|(at, scope)| terminate(&at.to_string(), &scope))
             .collect();
         let plan = plan(json!({ "plugins": plugins }), &context());
         let answer = access(&plan, &mut exchange(&[])).unwrap();
@@ -162,8 +162,8 @@ fn an_instance_of_a_consumer_runs_once_the_consumer_is_known() {
         "keyauth_credentials": [{ "id": "k", "key": "secret", "consumer": { "id": "c" } }],
         "plugins": [
             { "id": "1", "name": "key-auth", "config": { "key_names": ["apikey"], "key_in_header": true } },
-            terminate("everyone", json!({})),
-            terminate("bob", json!({ "consumer": { "id": "c" } })),
+            terminate("everyone", &json!({})),
+            terminate("bob", &json!({ "consumer": { "id": "c" } })),
         ],
     });
     let plan = plan(document, &context());
@@ -176,8 +176,8 @@ fn an_instance_of_a_consumer_runs_once_the_consumer_is_known() {
 #[test]
 fn a_disabled_plugin_and_one_for_streams_do_not_run() {
     let document = json!({ "plugins": [
-        terminate("off", json!({ "enabled": false })),
-        terminate("stream", json!({ "protocols": ["tcp"] })),
+        terminate("off", &json!({ "enabled": false })),
+        terminate("stream", &json!({ "protocols": ["tcp"] })),
     ]});
     assert!(plan(document, &context()).is_empty());
 }
@@ -185,7 +185,7 @@ fn a_disabled_plugin_and_one_for_streams_do_not_run() {
 #[test]
 fn routes_without_plugins_of_their_own_share_one_plan() {
     let document = Document(
-        serde_json::from_value(json!({ "plugins": [terminate("x", json!({}))] })).unwrap(),
+        serde_json::from_value(json!({ "plugins": [terminate("x", &json!({}))] })).unwrap(),
     );
     let mut plugins = Plugins::build(&document, &context()).unwrap();
     assert!(Arc::ptr_eq(&plugins.plan(Some("a"), Some("s")), &plugins.plan(Some("b"), Some("t"))));

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::loggers::queue;
 use super::trace::{Format, Outgoing, Propagation, random_id};
-use super::{Access, BuildError, Config, Framing, Plugin, Services, Sink, Target};
+use super::{Access, BuildError, Config, Framing, HttpTarget, Plugin, Services, Sink, Target};
 use crate::exchange::Exchange;
 
 struct Zipkin {
@@ -45,7 +45,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
         Some((tag.get("name")?.as_str()?.to_owned(), tag.get("value")?.as_str()?.to_owned()))
     };
     let sink = config.text("http_endpoint").map(|url| {
-        config.context.services.sink(&Target::Http {
+        config.context.services.sink(&Target::Http(Box::new(HttpTarget {
             owner: config.id.to_owned(),
             url: url.to_owned(),
             method: Method::POST,
@@ -58,7 +58,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
             ),
             framing: Framing::JsonList,
             queue: queue(config),
-        })
+        })))
     });
     Ok(Box::new(Zipkin {
         propagation: Propagation::of(config, Format::B3),
