@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -32,6 +32,8 @@ pub struct Counters {
     pub active: AtomicU64,
     /// Requests begun.
     pub requests: AtomicU64,
+    /// Choices made by chance.
+    pub choices: AtomicU64,
 }
 
 /// The gateway.
@@ -106,6 +108,14 @@ impl Gateway {
     /// Seconds since the start.
     pub fn seconds(&self) -> f32 {
         self.started.elapsed().as_secs_f32()
+    }
+
+    /// A number that spreads choices; nothing secret depends on it.
+    pub fn chance(&self) -> u64 {
+        let step = self.counters.choices.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        let mixed = (step ^ (step >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
     }
 
     /// The Date header of now, made once a second.

@@ -48,8 +48,8 @@ pub async fn connection(
     shutdown: Shutdown,
 ) {
     gateway.counters.accepted.fetch_add(1, Ordering::Relaxed);
-    gateway.counters.active.fetch_add(1, Ordering::Relaxed);
     let Ok(local) = stream.local_addr() else { return };
+    gateway.counters.active.fetch_add(1, Ordering::Relaxed);
     let mut peer = Peer {
         ip: address.ip(),
         port: address.port(),

@@ -93,9 +93,7 @@ impl<'a> Chooser<'a> {
         let wish = Wish {
             key: self.key.as_deref(),
             failed: &self.failed,
-            random: u64::from_le_bytes(
-                uuid::Uuid::new_v4().into_bytes()[..8].try_into().unwrap_or_default(),
-            ),
+            random: self.gateway.chance(),
             now: self.gateway.seconds(),
         };
         let place = balancer.pick(wish).ok_or(Problem::NoPeer)?;

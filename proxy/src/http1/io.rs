@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Framing;
 use super::body::{Decoder, Piece};
@@ -42,6 +42,8 @@ impl Reader {
 
     /// The next head; `None` when the client is done, or `idle` went by before its first byte.
     pub async fn head(&mut self, idle: Duration) -> io::Result<Option<Parsed>> {
+        // A head that comes in drops must be whole in time all the same.
+        let mut begun = (!self.buffer.is_empty()).then(Instant::now);
         loop {
             if !self.buffer.is_empty() {
                 match request::parse(&mut self.buffer) {
@@ -49,8 +51,10 @@ impl Reader {
                     whole @ (Parsed::Head(_) | Parsed::Refused(_)) => return Ok(Some(whole)),
                 }
             }
-            let patience = if self.buffer.is_empty() { idle } else { PATIENCE };
-            match timeout(patience, self.fill()).await {
+            let deadline = begun.map_or_else(|| Instant::now() + idle, |begun| begun + PATIENCE);
+            let filled = timeout_at(deadline, self.fill()).await;
+            begun.get_or_insert_with(Instant::now);
+            match filled {
                 Ok(Ok(0)) | Err(_) => return Ok(None),
                 Ok(read) => read?,
             };
