@@ -122,9 +122,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let lease_end = Shutdown::new();
     let mut lease_task = Tasks::new(lease_end.clone());
     let election = Election::new(client, lease, ticks, role);
-    let end = lease_end.clone();
+    let (leaving, end) = (shutdown.clone(), lease_end.clone());
     lease_task.spawn("lease", async move {
-        election.run(end).await;
+        election.run(leaving, end).await;
         Ok(())
     });
     info!(version = env!("CARGO_PKG_VERSION"), "operator started");

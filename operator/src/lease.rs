@@ -72,8 +72,9 @@ impl Election {
         Self { api, settings, ticks, candidate, role }
     }
 
-    /// Runs until `shutdown`, then gives the lease back.
-    pub async fn run(mut self, shutdown: Shutdown) {
+    /// Runs until `shutdown`, then gives the lease back. From `leaving` on, no lease is made: whoever
+    /// deletes it then is uninstalling us.
+    pub async fn run(mut self, leaving: Shutdown, shutdown: Shutdown) {
         let only =
             watcher::Config::default().fields(&format!("metadata.name={}", self.settings.name));
         let changes = watcher(self.api.clone(), only);
@@ -89,7 +90,7 @@ impl Election {
                 () = self.ticks.reach(next) => {}
                 Ok(Some(_)) = changes.try_next(), if !self.leads() => {}
             }
-            next = self.round().await;
+            next = self.round(&leaving).await;
         }
         self.release().await;
     }
@@ -99,7 +100,7 @@ impl Election {
     }
 
     /// Looks, and acts if it is time. Tells when to come back.
-    async fn round(&mut self) -> Moment {
+    async fn round(&mut self, leaving: &Shutdown) -> Moment {
         let retry = self.settings.timing.retry;
         // A holder renews against the version that it wrote; anyone else looks first.
         if !self.leads() {
@@ -114,6 +115,7 @@ impl Election {
         let step = self.candidate.step(self.ticks.now());
         let next = match step {
             Step::Wait(at) => at,
+            Step::Create if leaving.has_begun() => self.ticks.now().after(retry),
             Step::Create => self.write(None, self.first_term()).await,
             Step::Hold { version, term } => self.write(Some(version), term).await,
         };
