@@ -12,7 +12,7 @@ use super::info::KONG_VERSION;
 use super::{Node, entities};
 
 /// `GET /metrics`, in the text format of Prometheus.
-pub fn metrics(node: &Node) -> Reply {
+pub(super) fn metrics(node: &Node) -> Reply {
     let gateway = &node.gateway;
     let counters = &gateway.counters;
     let active = counters.active.load(Ordering::Relaxed);
@@ -85,7 +85,7 @@ fn targets(node: &Node) -> Vec<TargetHealth> {
 }
 
 /// `/proxy-cache`, `/proxy-cache/<key>` and `/proxy-cache/<plugin>/caches/<key>`.
-pub fn proxy_cache(node: &Node, call: &Call, parts: &[String]) -> Reply {
+pub(super) fn proxy_cache(node: &Node, call: &Call, parts: &[String]) -> Reply {
     let gone = || Reply::page(StatusCode::NOT_FOUND, "Not Found");
     let cache = &node.gateway.plugins.lasting.cache;
     let key = match parts {

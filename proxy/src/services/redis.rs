@@ -113,7 +113,7 @@ impl Connection {
         let mut commands = Vec::new();
         match (&server.username, &server.password) {
             (Some(user), Some(password)) => {
-                commands.push(vec![word("AUTH"), word(user), word(password)])
+                commands.push(vec![word("AUTH"), word(user), word(password)]);
             }
             (None, Some(password)) => commands.push(vec![word("AUTH"), word(password)]),
             (_, None) => {}
