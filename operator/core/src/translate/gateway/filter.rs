@@ -109,7 +109,7 @@ pub(crate) fn translate(
     for filter in filters {
         match filter.kind.as_str() {
             "RequestHeaderModifier" => {
-                request.modify(part(filter, &filter.request_header_modifier)?)
+                request.modify(part(filter, &filter.request_header_modifier)?);
             }
             "ResponseHeaderModifier" => {
                 response.modify(part(filter, &filter.response_header_modifier)?);
@@ -317,13 +317,13 @@ fn location(redirect: &RequestRedirect, path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn check(filters: Value, path: &str, expected: Value) {
+    fn check(filters: Value, path: &str, expected: &Value) {
         let filters: Vec<HttpFilter> = serde_json::from_value(filters).unwrap();
         let abilities = Abilities { redirect_plugin: true };
         let result = translate(&filters, path, abilities).unwrap();
         let plugins: Vec<Value> =
             result.plugins.iter().map(|plugin| json!([plugin.name, plugin.config])).collect();
-        assert_eq!(Value::Array(plugins), expected);
+        assert_eq!(&Value::Array(plugins), expected);
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
                 {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["c"]}},
             ]),
             "",
-            json!([["request-transformer", {
+            &json!([["request-transformer", {
                 "add": {"headers": ["a:1"]}, "replace": {"headers": ["a:1"]}, "remove": {"headers": ["c"]},
             }]]),
         );
@@ -345,7 +345,7 @@ mod tests {
         check(
             json!([{"type": "RequestRedirect", "requestRedirect": {"hostname": "new.example.com", "statusCode": 301}}]),
             "/old",
-            json!([["redirect", {
+            &json!([["redirect", {
                 "location": "http://new.example.com", "keep_incoming_path": true, "status_code": 301,
             }]]),
         );
@@ -359,7 +359,7 @@ mod tests {
                 "allowMethods": ["*"], "allowHeaders": ["x-a"], "allowCredentials": true,
             }}]),
             "",
-            json!([["cors", {
+            &json!([["cors", {
                 "origins": ["https://a.example.com", r"^https://.+\.example\.org$"],
                 "headers": ["x-a"], "credentials": true, "max_age": 5,
             }]]),

@@ -4,6 +4,7 @@
 //! wherever that Service is a backend. Of several policies for one Service the oldest counts.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::super::Context;
 use super::attach::{Gateways, RouteView};
@@ -55,11 +56,14 @@ pub(crate) fn backend_tls<'a>(ctx: &mut Context<'a>) -> ByService<'a, BackendTls
             Ok(tls) => {
                 ctx.outcomes.configured(policy.reference());
                 for name in served {
-                    if found.contains_key(&(namespace, name)) {
-                        let message = format!("an older policy already covers Service {name}");
-                        ctx.outcomes.fail(policy.reference(), Reason::Conflicted, message);
-                    } else {
-                        found.insert((namespace, name), tls.clone());
+                    match found.entry((namespace, name)) {
+                        Entry::Vacant(entry) => {
+                            entry.insert(tls.clone());
+                        }
+                        Entry::Occupied(_) => {
+                            let message = format!("an older policy already covers Service {name}");
+                            ctx.outcomes.fail(policy.reference(), Reason::Conflicted, message);
+                        }
                     }
                 }
             }
