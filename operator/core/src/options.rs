@@ -22,6 +22,8 @@ pub struct Options {
     pub ingress_controller: String,
     /// The controller names of the GatewayClasses that are served.
     pub gateway_controllers: Vec<String>,
+    /// The names of the GatewayClasses that are served; every one of these controllers' when not said.
+    pub gateway_classes: Option<Vec<String>>,
     /// Which kind of routes the proxies understand.
     pub flavor: RouterFlavor,
     /// What is switched on.
@@ -68,6 +70,7 @@ impl Default for Options {
             ingress_class: "kong".into(),
             ingress_controller: INGRESS_CONTROLLER.into(),
             gateway_controllers: vec![KIC_GATEWAY_CONTROLLER.into(), GATEWAY_CONTROLLER.into()],
+            gateway_classes: None,
             flavor: RouterFlavor::Traditional,
             gates: Gates::default(),
             drain_support: false,
@@ -89,6 +92,16 @@ impl Options {
             engine: Engine::Flotilla,
             ..Self::default()
         }
+    }
+
+    /// Whether a GatewayClass of this name and controller is served.
+    #[must_use]
+    pub fn serves(&self, class: &str, controller: &str) -> bool {
+        self.gateway_controllers.iter().any(|ours| ours == controller)
+            && self
+                .gateway_classes
+                .as_ref()
+                .is_none_or(|classes| classes.iter().any(|ours| ours == class))
     }
 
     /// Whether `gate` is on.

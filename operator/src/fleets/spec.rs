@@ -63,7 +63,8 @@ pub(super) fn policy(settings: &Settings, fleet: &ProxyFleet) -> Policy {
 pub(super) fn options(settings: &Settings, fleet: &ProxyFleet) -> Options {
     let class = fleet.spec.ingress_classes.first();
     let ingress_class = class.unwrap_or(&settings.ingress_class).clone();
-    Options { ingress_class, ..Options::default() }
+    let gateway_classes = Some(fleet.spec.gateway_classes.clone());
+    Options { ingress_class, gateway_classes, ..Options::live() }
 }
 
 /// A seed that differs between fleets: it only spreads retries.

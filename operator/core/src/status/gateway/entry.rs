@@ -15,7 +15,7 @@ use crate::translate::gateway::listener::{self, Fault, Standing, Worth};
 /// GatewayClasses whose controller we are.
 pub(super) fn classes(scene: &Scene<'_>, wanted: &mut Vec<Wanted>) {
     for class in &scene.snapshot.gateway_classes {
-        if !scene.options.gateway_controllers.contains(&class.spec.controller_name) {
+        if !scene.options.serves(class.name(), &class.spec.controller_name) {
             continue;
         }
         let before = class.status.as_ref().map_or(&[][..], |status| &status.conditions);

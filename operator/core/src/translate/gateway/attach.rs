@@ -318,7 +318,7 @@ pub(crate) fn controller<'a>(
 ) -> Option<&'a str> {
     let class = snapshot.gateway_classes.get("", &gateway.spec.gateway_class_name)?;
     let name = &class.spec.controller_name;
-    options.gateway_controllers.contains(name).then_some(name)
+    options.serves(class.name(), name).then_some(name)
 }
 
 /// A Gateway with its own listeners, as its status has it.
