@@ -120,6 +120,8 @@ pub async fn serve(
     };
     let plan = Arc::clone(&routed.route.plan);
     if let Some(answer) = refuse_protocol(gateway, &routed.route, &exchange) {
+        // The route's plugins have not been reached: only those without a scope see the answer.
+        let plan = Arc::clone(&table.unmatched);
         return respond(gateway, &plan, &mut exchange, answer, &mut client.out).await;
     }
     let base = routed.route.service.as_ref().map_or("/", |service| &service.path);

@@ -246,7 +246,7 @@ fn wildcard(field: &str, name: &str) -> Expression {
 fn host(name: &str) -> Expression {
     match split_port(name) {
         (host, Some(port)) => {
-            let port = test("net.dst.port", BinaryOperator::Equals, Value::Int(i64::from(port)));
+            let port = test("net.port", BinaryOperator::Equals, Value::Int(i64::from(port)));
             logical(LogicalExpression::And(wildcard("http.host", host), port))
         }
         (host, None) => wildcard("http.host", host),

@@ -24,7 +24,6 @@ pub struct Engine {
     matchers: Vec<Matcher>,
     index: Index,
     fields: Vec<Field>,
-    listener_port: bool,
 }
 
 impl std::fmt::Debug for Engine {
@@ -45,6 +44,8 @@ enum Field {
     SourcePort,
     DestinationIp,
     DestinationPort,
+    /// The Host header's port, else the listener's.
+    HostPort,
     SegmentCount,
     /// The field's name, its first segment and its last.
     Segments(String, usize, usize),
@@ -65,7 +66,8 @@ impl Field {
             "net.src.ip" => Self::SourceIp,
             "net.src.port" => Self::SourcePort,
             "net.dst.ip" => Self::DestinationIp,
-            "net.dst.port" | "net.port" => Self::DestinationPort,
+            "net.dst.port" => Self::DestinationPort,
+            "net.port" => Self::HostPort,
             "http.path.segments.len" => Self::SegmentCount,
             _ => {
                 if let Some(header) = name.strip_prefix("http.headers.") {
@@ -123,8 +125,7 @@ impl Engine {
         }
         let fields = counter.keys().filter_map(|name| Field::parse(name)).collect();
         let index = Index::new(matchers.iter().map(|matcher| &matcher.expression));
-        let listener_port = flavor == Flavor::Expressions;
-        Ok(Self { schema, matchers, index, fields, listener_port })
+        Ok(Self { schema, matchers, index, fields })
     }
 
     /// The first matcher, in their order, that takes the request.
@@ -180,9 +181,11 @@ impl Engine {
                     context.add_value("net.dst.ip", Value::IpAddr(lookup.destination.0));
                 }
                 Field::DestinationPort => {
-                    let asked = lookup.host_port.filter(|_| !self.listener_port);
-                    let port = int(asked.unwrap_or(lookup.destination.1));
-                    context.add_value("net.dst.port", port);
+                    context.add_value("net.dst.port", int(lookup.destination.1))
+                }
+                Field::HostPort => {
+                    let port = int(lookup.host_port.unwrap_or(lookup.destination.1));
+                    context.add_value("net.port", port);
                 }
                 Field::SegmentCount => {
                     let count = i64::try_from(segments(lookup.path).count()).unwrap_or(i64::MAX);
