@@ -100,16 +100,20 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         views,
     );
     tasks.spawn("fleets", supervisor.run(shutdown.clone()));
+    let inputs = status::Inputs {
+        fleets: fleets_seen,
+        role: role_seen,
+        trust: trust.problems.clone(),
+        publish: settings.publish_service.clone(),
+    };
+    let reporter = Reporter::new(client.clone(), stores, inputs, ticks.clone(), &settings.pod_name);
+    tasks.spawn("status", reporter.run(shutdown.clone()));
     tasks.spawn(
         "health",
         serve::serve(listeners.health, serve::health(readiness.clone()), shutdown.clone()),
     );
     let pages = serve::metrics(metrics, views_seen);
     tasks.spawn("metrics", serve::serve(listeners.metrics, pages, shutdown.clone()));
-
-    let followed = status::Inputs { fleets: fleets_seen, role: role_seen, trust: trust.problems };
-    let writer = Reporter::new(client.clone(), stores, followed, ticks.clone(), &settings.pod_name);
-    tasks.spawn("status", writer.run(shutdown.clone()));
 
     // The lease outlives those who act under it.
     let identity = format!("{}_{}", settings.pod_name, Uuid::new_v4());

@@ -40,6 +40,9 @@ use crate::watch::Stores;
 /// The shortest time between two derivations: a burst of changes is one.
 const FLOOR: Duration = Duration::from_millis(50);
 
+/// The shortest time before a look that only objects ask for: fleets tell what matters at once.
+const CALM: Duration = Duration::from_secs(1);
+
 /// How often everything is compared without a cause, so that what others overwrote heals.
 const PATROL: Duration = Duration::from_secs(15);
 
@@ -52,11 +55,14 @@ pub struct Inputs {
     pub role: watch::Receiver<Role>,
     /// What is wrong with the trust of fleets.
     pub trust: watch::Receiver<BTreeMap<FleetName, String>>,
+    /// The Service whose addresses are published for fleets that say nothing: namespace and name.
+    pub publish: Option<(String, String)>,
 }
 
 /// The writer.
 pub struct Reporter {
     stores: Stores,
+    dirty: watch::Receiver<u64>,
     inputs: Inputs,
     ticks: Ticks,
     wall: Wall,
@@ -65,6 +71,8 @@ pub struct Reporter {
     budget: Budget,
     teller: Teller,
     story: Story,
+    /// The fleets' channels as of the last look: whatever comes after it is news.
+    seen: Vec<FleetHandle>,
 }
 
 impl std::fmt::Debug for Reporter {
@@ -94,6 +102,7 @@ impl Reporter {
         instance: &str,
     ) -> Self {
         Self {
+            dirty: stores.dirty.clone(),
             stores,
             inputs,
             wall: Wall::new(ticks.epoch()),
@@ -103,6 +112,7 @@ impl Reporter {
             desk: Desk::default(),
             budget: Budget::new(Rate::default()),
             story: Story::new(),
+            seen: Vec::new(),
         }
     }
 
@@ -118,22 +128,29 @@ impl Reporter {
                 // Whoever leads next begins from what the objects say.
                 self.desk = Desk::default();
                 self.story = Story::new();
+                self.seen = Vec::new();
             }
             let now = self.ticks.now();
             let due =
                 self.desk.due(now).map_or(Moment::NEVER, |due| due.max(self.budget.next(now)));
-            let mut news = Self::news(&mut self.inputs);
+            let mut news = news(&self.seen, &mut self.inputs);
+            let ticks = self.ticks.clone();
+            let objects = async {
+                ticks.reach(look.after(CALM)).await;
+                follow(&mut self.dirty).await;
+            };
             // Shutdown first; then writes, since they are bounded; then what is new.
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
-                () = self.ticks.reach(due), if leads => {
+                () = ticks.reach(due), if leads => {
                     drop(news);
                     self.write_next().await;
                     continue;
                 }
                 () = &mut news => {}
-                () = self.ticks.reach(look.after(PATROL)), if leads => {}
+                () = objects, if leads => {}
+                () = ticks.reach(look.after(PATROL)), if leads => {}
             }
             drop(news);
             let early = look.after(FLOOR);
@@ -156,25 +173,12 @@ impl Reporter {
         }
     }
 
-    /// Waits until something that statuses depend on has changed.
-    fn news(inputs: &mut Inputs) -> BoxFuture<'_, ()> {
-        let handles: Vec<FleetHandle> = inputs.fleets.borrow().values().cloned().collect();
-        let mut changes: Vec<BoxFuture<'_, ()>> = Vec::new();
-        for handle in handles {
-            changes.push(changed(handle.view));
-            changes.push(changed(handle.translated));
-            changes.push(changed(handle.problems));
-        }
-        let Inputs { fleets, role, trust } = inputs;
-        changes.push(follow(fleets));
-        changes.push(follow(role));
-        changes.push(follow(trust));
-        select_all(changes).map(|_| ()).boxed()
-    }
-
     /// Derives what should be written, and tells what happened.
     async fn look(&mut self) {
-        let Some(seen) = self.see() else { return };
+        let Some(seen) = self.see() else {
+            self.seen = Vec::new();
+            return;
+        };
         let fleets: Vec<FleetScene<'_>> = seen.iter().map(Seen::scene).collect();
         let told = self.story.tell(&fleets);
         let intents = self.derive(&fleets);
@@ -188,34 +192,41 @@ impl Reporter {
         let snapshot = self.stores.snapshot();
         let instances = self.stores.instances.list();
         let now: Time = self.wall.time(self.ticks.now());
-        derive(&Scene { snapshot: &snapshot, instances: &instances, wall: self.wall, now }, fleets)
+        let publish = self.inputs.publish.as_ref();
+        let publish = publish.map(|(namespace, name)| (namespace.as_str(), name.as_str()));
+        let wall = self.wall;
+        let scene = Scene { snapshot: &snapshot, instances: &instances, wall, now, publish };
+        derive(&scene, fleets)
     }
 
     /// Takes what the channels hold. `None` while a fleet that exists is not looked after yet: its
     /// instances would look like nobody's.
-    fn see(&self) -> Option<Vec<Seen>> {
+    fn see(&mut self) -> Option<Vec<Seen>> {
         if !*self.stores.ready.borrow() {
             return None;
         }
         let handles = self.inputs.fleets.borrow().clone();
         let trust = self.inputs.trust.borrow().clone();
-        let mut seen = Vec::new();
+        let (mut seen, mut handles_seen) = (Vec::new(), Vec::new());
         for fleet in self.stores.fleets.list() {
             if fleet.metadata.deletion_timestamp.is_some() {
                 continue;
             }
             let text = |field: &Option<String>| field.clone().unwrap_or_default();
             let name = (text(&fleet.metadata.namespace), text(&fleet.metadata.name));
-            let FleetHandle { view, translated, problems, options } = handles.get(&name)?;
+            let mut handle = handles.get(&name)?.clone();
+            let FleetHandle { view, translated, problems, options } = &mut handle;
             seen.push(Seen {
                 fleet,
-                view: view.borrow().clone(),
-                translated: translated.borrow().clone(),
-                problems: problems.borrow().clone(),
-                options: options.borrow().clone(),
+                view: view.borrow_and_update().clone(),
+                translated: translated.borrow_and_update().clone(),
+                problems: problems.borrow_and_update().clone(),
+                options: options.borrow_and_update().clone(),
                 trust: trust.get(&name).cloned(),
             });
+            handles_seen.push(handle);
         }
+        self.seen = handles_seen;
         Some(seen)
     }
 
@@ -257,23 +268,30 @@ impl Seen {
     }
 }
 
-/// Waits for a change of a channel that is followed afresh: what it holds now has been looked at.
-fn changed<'a, T: Send + Sync + 'a>(mut channel: watch::Receiver<T>) -> BoxFuture<'a, ()> {
-    channel.borrow_and_update();
-    async move {
-        if channel.changed().await.is_err() {
-            // Its fleet has ended, which the list of fleets tells.
-            std::future::pending::<()>().await;
-        }
+/// Waits until something that statuses depend on has changed since it was looked at.
+fn news<'a>(seen: &[FleetHandle], inputs: &'a mut Inputs) -> BoxFuture<'a, ()> {
+    let mut changes: Vec<BoxFuture<'a, ()>> = Vec::new();
+    for handle in seen {
+        let FleetHandle { view, translated, problems, options } = handle.clone();
+        changes.push(changed(view));
+        changes.push(changed(translated));
+        changes.push(changed(problems));
+        changes.push(changed(options));
     }
-    .boxed()
+    let Inputs { fleets, role, trust, publish: _ } = inputs;
+    changes.push(follow(fleets).boxed());
+    changes.push(follow(role).boxed());
+    changes.push(follow(trust).boxed());
+    select_all(changes).map(|_| ()).boxed()
 }
 
-fn follow<T: Send + Sync>(channel: &mut watch::Receiver<T>) -> BoxFuture<'_, ()> {
-    async move {
-        if channel.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+fn changed<'a, T: Send + Sync + 'a>(mut channel: watch::Receiver<T>) -> BoxFuture<'a, ()> {
+    async move { follow(&mut channel).await }.boxed()
+}
+
+async fn follow<T: Send + Sync>(channel: &mut watch::Receiver<T>) {
+    if channel.changed().await.is_err() {
+        // Its owner has ended, which others tell.
+        std::future::pending::<()>().await;
     }
-    .boxed()
 }

@@ -119,6 +119,8 @@ pub struct Scene<'a> {
     pub wall: Wall,
     /// The time that new transitions get, in whole seconds.
     pub now: Time,
+    /// The Service whose addresses are published for fleets that say nothing: namespace and name.
+    pub publish: Option<(&'a str, &'a str)>,
 }
 
 /// Derives what is to be written, of all fleets.

@@ -101,7 +101,10 @@ fn refused(fleet: &FleetScene<'_>) -> BTreeMap<ObjectRef, String> {
 /// The addresses under which the fleet is reached.
 fn addresses(scene: &Scene<'_>, fleet: &FleetScene<'_>) -> Vec<IngressLoadBalancerIngress> {
     let Some(Publish { service, addresses }) = &fleet.fleet.spec.publish else {
-        return Vec::new();
+        let service = scene
+            .publish
+            .and_then(|(namespace, name)| scene.snapshot.services.get(namespace, name));
+        return service.map(|service| of_service(service)).unwrap_or_default();
     };
     let mut found: Vec<IngressLoadBalancerIngress> =
         addresses.iter().map(|address| published(address)).collect();

@@ -95,7 +95,13 @@ impl World {
     fn derive(&self) -> Vec<Intent> {
         let wall = Wall::new(Duration::from_secs(1_700_000_000));
         let now = wall.time(Moment::at(Duration::from_secs(self.now)));
-        let scene = Scene { snapshot: &self.snapshot, instances: &self.instances, wall, now };
+        let scene = Scene {
+            snapshot: &self.snapshot,
+            instances: &self.instances,
+            wall,
+            now,
+            publish: None,
+        };
         let options = Options::default();
         let none = BTreeMap::new();
         let fleet = FleetScene {

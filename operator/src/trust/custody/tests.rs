@@ -106,7 +106,7 @@ async fn replacement_keeps_the_old_authority_in_the_bundle_while_its_leaves_live
     assert!(
         taught.bundle().starts_with(&old.bundle()) && taught.bundle().len() > old.bundle().len()
     );
-    let promoted = settle_at(&shelf, due + 2 * DAY).await;
+    let promoted = settle_at(&shelf, due + DAY + 60).await;
     assert_ne!(promoted.current().pem(), old.current().pem());
     assert!(promoted.bundle().contains(old.current().pem().trim_end()));
     let done = settle_at(&shelf, due + 4 * DAY).await;
