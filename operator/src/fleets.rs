@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use operator_api::ProxyFleet;
 use operator_core::election::Role;
-use operator_core::fleet::discovery::{Members, Problem};
+use operator_core::fleet::discovery::{Discovered, Members, Problem};
 use operator_core::fleet::view::FleetView;
 use operator_core::options::Options;
-use runtime::{Shutdown, Tasks};
+use runtime::{Ended, Shutdown, Tasks};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::app::Settings;
@@ -69,6 +70,8 @@ pub type Fleets = BTreeMap<FleetName, FleetHandle>;
 pub struct Supervisor {
     common: Common,
     running: BTreeMap<FleetName, Pipeline>,
+    // A pipeline that ends unasked must not be missed: its end is awaited from the beginning.
+    ends: JoinSet<Result<(), Ended>>,
     fleets: watch::Sender<Fleets>,
     views: watch::Sender<Views>,
 }
@@ -76,7 +79,7 @@ pub struct Supervisor {
 /// One fleet at work.
 #[derive(Debug)]
 struct Pipeline {
-    tasks: Tasks,
+    shutdown: Shutdown,
     members: watch::Sender<Members>,
     policy: watch::Sender<Policy>,
     options: watch::Sender<Options>,
@@ -88,7 +91,7 @@ impl Supervisor {
     /// A supervisor of no fleet yet.
     #[must_use]
     pub fn new(common: Common, fleets: watch::Sender<Fleets>, views: watch::Sender<Views>) -> Self {
-        Self { common, running: BTreeMap::new(), fleets, views }
+        Self { common, running: BTreeMap::new(), ends: JoinSet::new(), fleets, views }
     }
 
     /// Runs until shutdown, then ends all pipelines.
@@ -98,25 +101,26 @@ impl Supervisor {
     pub async fn run(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
         let mut scenes = self.common.scenes.all.clone();
         loop {
-            self.round(&shutdown).await?;
-            // Biased: the end first.
+            self.round(&shutdown);
+            // Biased: the end first, then ends that nobody asked for.
             tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
+                Some(ended) = self.ends.join_next() => ended??,
                 Ok(()) = scenes.changed() => {
                     scenes.borrow_and_update();
                 }
             }
         }
-        for (_, pipeline) in std::mem::take(&mut self.running) {
-            pipeline.tasks.finish().await?;
+        while let Some(ended) = self.ends.join_next().await {
+            ended??;
         }
         Ok(())
     }
 
     /// Brings pipelines in line with the ProxyFleets, and members with the slices.
-    async fn round(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
-        let Some(scene) = self.common.scenes.all.borrow().clone() else { return Ok(()) };
+    fn round(&mut self, shutdown: &Shutdown) {
+        let Some(scene) = self.common.scenes.all.borrow().clone() else { return };
         let wanted: BTreeMap<FleetName, Arc<ProxyFleet>> = self
             .common
             .fleets
@@ -131,8 +135,7 @@ impl Supervisor {
         for name in gone {
             if let Some(pipeline) = self.running.remove(&name) {
                 info!(namespace = name.0, fleet = name.1, "fleet ends");
-                pipeline.tasks.shutdown().begin();
-                pipeline.tasks.finish().await?;
+                pipeline.shutdown.begin();
             }
         }
         for (name, fleet) in wanted {
@@ -144,8 +147,9 @@ impl Supervisor {
                     for problem in &discovered.problems {
                         warn!(namespace = name.0, fleet = name.1, ?problem, "discovery");
                     }
-                    let pipeline =
+                    let (pipeline, tasks) =
                         Pipeline::start(&self.common, &name, &fleet, discovered, shutdown);
+                    self.ends.spawn(tasks.finish());
                     self.running.insert(name, pipeline);
                     changed = true;
                 }
@@ -154,7 +158,6 @@ impl Supervisor {
         if changed {
             self.tell();
         }
-        Ok(())
     }
 
     fn tell(&self) {
@@ -174,9 +177,9 @@ impl Pipeline {
         common: &Common,
         name: &FleetName,
         fleet: &ProxyFleet,
-        found: operator_core::fleet::discovery::Discovered,
+        found: Discovered,
         shutdown: &Shutdown,
-    ) -> Self {
+    ) -> (Self, Tasks) {
         let mut tasks = Tasks::new(shutdown.child());
         let (view, view_seen) = watch::channel(Arc::new(FleetView::unknown()));
         let (blame, blame_seen) = watch::channel(None);
@@ -222,16 +225,12 @@ impl Pipeline {
             problems: problems_seen,
             options: options_seen,
         };
-        Self { tasks, members, policy, options, problems, handle }
+        let shutdown = tasks.shutdown().clone();
+        (Self { shutdown, members, policy, options, problems, handle }, tasks)
     }
 
     /// Tells the pipeline what changed, if anything did.
-    fn follow(
-        &self,
-        settings: &Settings,
-        fleet: &ProxyFleet,
-        found: operator_core::fleet::discovery::Discovered,
-    ) {
+    fn follow(&self, settings: &Settings, fleet: &ProxyFleet, found: Discovered) {
         tell(&self.members, found.members);
         tell(&self.problems, found.problems);
         tell(&self.policy, spec::policy(settings, fleet));

@@ -239,8 +239,6 @@ pub enum RefusalCause {
     StoreFull,
     /// The proxy failed on it again and again.
     ServerError,
-    /// The revision has no rendering in the dialect of this proxy.
-    NoRendering,
 }
 
 impl RefusalCause {
@@ -252,7 +250,6 @@ impl RefusalCause {
             Self::BodyTooLarge => "PayloadTooLarge",
             Self::StoreFull => "StoreFull",
             Self::ServerError => "ServerError",
-            Self::NoRendering => "UnsupportedDialect",
         }
     }
 }

@@ -321,9 +321,11 @@ impl Instance {
             return Sync::Pending;
         };
         let Some(newest) = wanted.newest else { return Sync::Pending };
-        let Some(hash) = newest.hash(node.dialect).filter(|_| node.db_less) else {
+        if !node.db_less {
             return Sync::Incompatible;
-        };
+        }
+        // The next revision is rendered in its dialect too.
+        let Some(hash) = newest.hash(node.dialect) else { return Sync::Pending };
         let pushing = self.flight.as_ref().is_some_and(|flight| flight.lane == Lane::Push);
         if self.refused(hash).is_some() {
             return Sync::Rejected;
