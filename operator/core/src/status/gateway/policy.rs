@@ -7,7 +7,7 @@ use super::{Scene, Status, Wanted};
 use crate::gateway_api::{BackendTlsPolicy, GROUP, ParentRef, PolicyAncestor, PolicyStatus};
 use crate::object::{Kind, Object as _};
 use crate::outcome::{Reason, Verdict};
-use crate::translate::gateway::attach::{Gateways, RouteView, controller};
+use crate::translate::gateway::attach::{Gateways, RouteView, controller, of_another_fleet};
 
 /// The number of ancestors that the specification has room for.
 const MOST: usize = 16;
@@ -17,7 +17,12 @@ pub(super) fn all(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut Vec<W
     for policy in &scene.snapshot.backend_tls_policies {
         let before = policy.status.as_ref().map_or(&[][..], |status| &status.ancestors);
         let ours = |entry: &&PolicyAncestor| {
+            let parent = &entry.ancestor_ref;
+            let namespace = parent.namespace_or(policy.namespace());
+            let gateway = scene.snapshot.gateways.get(namespace, &parent.name);
             scene.options.gateway_controllers.contains(&entry.controller_name)
+                && !gateway
+                    .is_some_and(|gateway| of_another_fleet(scene.snapshot, scene.options, gateway))
         };
         let mut ancestors: Vec<PolicyAncestor> =
             before.iter().filter(|entry| !ours(entry)).cloned().collect();

@@ -11,7 +11,7 @@ use crate::gateway_api::{
 };
 use crate::object::{Kind, Object, ObjectRef};
 use crate::outcome::Verdict;
-use crate::translate::gateway::attach::{Attachment, Gateways, RouteView, Slot, controller};
+use crate::translate::gateway::attach::{self, Attachment, Gateways, RouteView, Slot, controller};
 use crate::translate::gateway::backend::{Unresolved, resolve};
 use crate::translate::gateway::listener::Standing;
 
@@ -120,6 +120,7 @@ pub(super) fn all(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut Vec<W
         let before = view.status.map_or(&[][..], |status| &status.parents);
         let ours = |entry: &&RouteParentStatus| {
             scene.options.gateway_controllers.contains(&entry.controller_name)
+                && !of_another_fleet(scene, &view.object.namespace, &entry.parent_ref)
         };
         let foreign = before.iter().filter(|entry| !ours(entry)).cloned();
         let mut parents: Vec<RouteParentStatus> = foreign.collect();
@@ -133,6 +134,20 @@ pub(super) fn all(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut Vec<W
             wanted.push(Wanted { object: view.object, status });
         }
     }
+}
+
+/// Whether a parent is a Gateway of another fleet of ours, or a ListenerSet of one, whose business its entry is.
+fn of_another_fleet(scene: &Scene<'_>, own: &str, parent: &ParentRef) -> bool {
+    let namespace = parent.namespace_or(own);
+    if parent.is("ListenerSet") {
+        let set = scene.snapshot.listener_sets.get(namespace, &parent.name);
+        return set.is_some_and(|set| {
+            let gateway = &set.spec.parent_ref;
+            gateway.is("Gateway") && of_another_fleet(scene, namespace, gateway)
+        });
+    }
+    let gateway = scene.snapshot.gateways.get(namespace, &parent.name);
+    gateway.is_some_and(|gateway| attach::of_another_fleet(scene.snapshot, scene.options, gateway))
 }
 
 /// The entry of one parent.

@@ -33,13 +33,16 @@ fn snapshot(case: &Path) -> Snapshot {
 }
 
 fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
-    let options = options();
-    let translation = translate(snapshot, &options);
+    wanted_with(snapshot, &options())
+}
+
+fn wanted_with(snapshot: &Snapshot, options: &Options) -> Vec<Wanted> {
+    let translation = translate(snapshot, options);
     let address =
         Address { kind: Some("IPAddress".to_owned()), value: Some("203.0.113.10".to_owned()) };
     derive(&Scene {
         snapshot,
-        options: &options,
+        options,
         outcomes: &translation.outcomes,
         delivery: Delivery::Serving,
         refused: &BTreeMap::new(),
@@ -63,6 +66,16 @@ fn statuses_are_the_golden_ones() {
         }
         let golden: Value = serde_saphyr::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!(Value::Array(found), golden, "{case:?}");
+    }
+}
+
+#[test]
+fn a_fleet_leaves_entries_of_another_fleet_alone() {
+    for case in cases() {
+        let before = snapshot(&case);
+        let after = apply(&before, &wanted(&before));
+        let options = Options { gateway_classes: Some(vec!["another".to_owned()]), ..options() };
+        assert_eq!(wanted_with(&after, &options), [], "{case:?}");
     }
 }
 

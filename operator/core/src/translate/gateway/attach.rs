@@ -321,6 +321,16 @@ pub(crate) fn controller<'a>(
     options.serves(class.name(), name).then_some(name)
 }
 
+/// Whether a Gateway is served by our controllers, but not by the fleet that these options are for.
+pub(crate) fn of_another_fleet(snapshot: &Snapshot, options: &Options, gateway: &Gateway) -> bool {
+    let class = snapshot.gateway_classes.get("", &gateway.spec.gateway_class_name);
+    class.is_some_and(|class| {
+        let controller = &class.spec.controller_name;
+        options.gateway_controllers.contains(controller)
+            && !options.serves(class.name(), controller)
+    })
+}
+
 /// A Gateway with its own listeners, as its status has it.
 fn recorded(gateway: &Gateway) -> Entry<'_> {
     let generation = gateway.metadata.generation;
