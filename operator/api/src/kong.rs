@@ -5,12 +5,14 @@
 //! [`kube::Resource`] is written out by the macro below, the others derive it.
 
 pub mod consumer;
+mod crd;
 pub mod custom;
 pub mod ingress;
 pub mod plugin;
 pub mod upstream;
 
 pub use consumer::{KongConsumer, KongConsumerGroup};
+pub use crd::crds;
 pub use custom::{KongCustomEntity, KongCustomEntitySpec, KongLicense, KongVault, KongVaultSpec};
 pub use ingress::{
     IngressClassParameters, IngressClassParametersSpec, KongServiceFacade, KongServiceFacadeSpec,

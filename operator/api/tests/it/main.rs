@@ -3,3 +3,4 @@
 #![allow(clippy::unwrap_used, reason = "tests end at the first surprise")]
 
 mod crds;
+mod kong;
