@@ -157,7 +157,7 @@ impl Declared {
 /// # Errors
 /// What is wrong with it, entity by entity.
 pub fn decode(text: &[u8], context: &Context<'_>) -> Result<Declared, Rejection> {
-    let parse = || text::parse(text).map_err(Rejection::unreadable);
+    let parse = || text::parse(text).map_err(|reason| Rejection::unreadable(&reason));
     let mut arena = gather::Arena::gather(parse()?, context)?;
     if let Err(faults) = check::run(&mut arena, context) {
         // Filling changed the entities; the report shows them as they were sent.

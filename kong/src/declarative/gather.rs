@@ -53,7 +53,7 @@ impl Arena {
     /// Takes the entities out of the document.
     pub(super) fn gather(document: Value, context: &Context<'_>) -> Result<Self, Rejection> {
         let Value::Object(mut top) = document else {
-            return Err(Rejection::unreadable("expected an object".to_owned()));
+            return Err(Rejection::unreadable("expected an object"));
         };
         let mut arena = Self {
             items: Vec::new(),
@@ -123,7 +123,7 @@ impl Arena {
             match value {
                 Value::Object(entity) => self.take(schema, entity, parent, at + 1),
                 Value::Array(all) if all.is_empty() => {
-                    self.take(schema, Map::new(), parent, at + 1)
+                    self.take(schema, Map::new(), parent, at + 1);
                 }
                 _ => {
                     let fault = "expected a record".into();

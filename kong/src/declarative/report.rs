@@ -41,7 +41,7 @@ pub struct Violations {
 impl Rejection {
     /// The text is no configuration at all.
     #[must_use]
-    pub fn unreadable(reason: String) -> Self {
+    pub fn unreadable(reason: &str) -> Self {
         let message = format!("failed parsing declarative configuration: {reason}");
         let fields = Fault::Fields(BTreeMap::from([("error".to_owned(), message.into())]));
         Self { remaining: fields.clone(), fields, flattened: None }

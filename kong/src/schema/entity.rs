@@ -60,7 +60,7 @@ enum Variants {
     /// `name` names a kind of vault.
     Vault(Record),
     /// The first of `protocols` decides.
-    Route(route::Variants),
+    Route(Box<route::Variants>),
 }
 
 impl EntitySchema {

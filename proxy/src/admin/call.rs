@@ -5,33 +5,33 @@ use http::{HeaderMap, Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 /// A request.
-pub struct Call {
+pub(super) struct Call {
     /// Method.
-    pub method: Method,
+    pub(super) method: Method,
     /// Path as it came.
-    pub path: String,
+    pub(super) path: String,
     /// Query as it came.
-    pub query: String,
+    pub(super) query: String,
     /// Headers.
-    pub headers: HeaderMap,
+    pub(super) headers: HeaderMap,
     /// Body, decompressed.
-    pub body: Bytes,
+    pub(super) body: Bytes,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub struct Reply {
+pub(super) struct Reply {
     /// Status.
-    pub status: StatusCode,
+    pub(super) status: StatusCode,
     /// Body and its type.
-    pub body: Body,
+    pub(super) body: Body,
     /// Further headers.
-    pub headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(&'static str, String)>,
 }
 
 /// What an answer carries.
 #[derive(Debug)]
-pub enum Body {
+pub(super) enum Body {
     /// Nothing.
     Empty,
     /// JSON.
@@ -42,37 +42,37 @@ pub enum Body {
 
 impl Reply {
     /// JSON.
-    pub fn json(status: StatusCode, value: Value) -> Self {
+    pub(super) fn json(status: StatusCode, value: Value) -> Self {
         Self { status, body: Body::Json(value), headers: Vec::new() }
     }
 
     /// 200 with JSON.
-    pub fn ok(value: Value) -> Self {
+    pub(super) fn ok(value: Value) -> Self {
         Self::json(StatusCode::OK, value)
     }
 
     /// `{"message": …}`.
-    pub fn message(status: StatusCode, text: &str) -> Self {
+    pub(super) fn message(status: StatusCode, text: &str) -> Self {
         Self::json(status, json!({ "message": text }))
     }
 
     /// No body.
-    pub fn empty(status: StatusCode) -> Self {
+    pub(super) fn empty(status: StatusCode) -> Self {
         Self { status, body: Body::Empty, headers: Vec::new() }
     }
 
     /// 404.
-    pub fn not_found() -> Self {
+    pub(super) fn not_found() -> Self {
         Self::message(StatusCode::NOT_FOUND, "Not found")
     }
 
     /// 405.
-    pub fn not_allowed() -> Self {
+    pub(super) fn not_allowed() -> Self {
         Self::message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
     }
 
     /// The page of the server under Kong.
-    pub fn page(status: StatusCode, title: &str) -> Self {
+    pub(super) fn page(status: StatusCode, title: &str) -> Self {
         let code = status.as_u16();
         let text = format!(
             "<html>\r\n<head><title>{code} {title}</title></head>\r\n<body>\r\n<center><h1>{code} {title}</h1></center>\r\n</body>\r\n</html>\r\n"
@@ -86,7 +86,7 @@ impl Reply {
 
     /// Adds a header.
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -94,7 +94,7 @@ impl Reply {
 
 /// How a body is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(super) enum Form {
     /// None was named.
     Absent,
     /// JSON.
@@ -111,7 +111,7 @@ pub enum Form {
 
 impl Call {
     /// How the body is written; types are compared by their beginning, with their case, as Kong does.
-    pub fn form(&self) -> Form {
+    pub(super) fn form(&self) -> Form {
         let Some(value) = self.headers.get(CONTENT_TYPE) else { return Form::Absent };
         let value = value.to_str().unwrap_or_default();
         let table = [
@@ -128,12 +128,12 @@ impl Call {
     }
 
     /// The query's arguments.
-    pub fn arguments(&self) -> Map<String, Value> {
+    pub(super) fn arguments(&self) -> Map<String, Value> {
         pairs(&self.query)
     }
 
     /// The text of one argument of the query.
-    pub fn argument(&self, name: &str) -> Option<String> {
+    pub(super) fn argument(&self, name: &str) -> Option<String> {
         match self.arguments().remove(name)? {
             Value::String(text) => Some(text),
             _ => None,
@@ -144,7 +144,7 @@ impl Call {
     ///
     /// # Errors
     /// The answer when the body cannot be read.
-    pub fn parameters(&self) -> Result<Map<String, Value>, Reply> {
+    pub(super) fn parameters(&self) -> Result<Map<String, Value>, Reply> {
         let mut all = match self.form() {
             Form::Json => match serde_json::from_slice(&self.body) {
                 Ok(Value::Object(map)) => map,
@@ -225,12 +225,12 @@ fn insert(out: &mut Map<String, Value>, name: &str, value: Value) {
 }
 
 /// Decodes percent-encoding and `+`.
-pub fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     decode(&text.replace('+', " "))
 }
 
 /// Decodes percent-encoding.
-pub fn decode(text: &str) -> String {
+pub(super) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

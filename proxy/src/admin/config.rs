@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Names the leadership under which a configuration is sent; an older one is refused.
-pub const TERM: &str = "x-flotilla-term";
+pub(super) const TERM: &str = "x-flotilla-term";
 /// The media type of a change to a configuration.
 const DELTA: &str = "application/vnd.flotilla.delta+json";
 
@@ -33,7 +33,7 @@ struct Asked {
 }
 
 /// `POST /config`.
-pub async fn load(node: &Node, call: &Call) -> Reply {
+pub(super) async fn load(node: &Node, call: &Call) -> Reply {
     let asked = match asked(call) {
         Ok(asked) => asked,
         Err(reply) => return reply,
@@ -63,7 +63,7 @@ fn refused(rejection: &Rejection, flatten: bool) -> Reply {
 }
 
 /// Reads a configuration's text with everything that this gateway knows.
-pub fn decode(node: &Node, text: &[u8]) -> Result<Declared, Rejection> {
+pub(super) fn decode(node: &Node, text: &[u8]) -> Result<Declared, Rejection> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let flavor = node.flavor();
     let context = Context {
@@ -80,7 +80,7 @@ async fn apply(node: &Node, declared: Declared, text: &[u8]) -> Reply {
     let declared = Arc::new(declared);
     let hash = declared.hash().to_string();
     if let Err(error) = node.gateway.state.apply(Arc::clone(&declared), &hash).await {
-        return refused(&Rejection::unreadable(error.to_string()), false);
+        return refused(&Rejection::unreadable(&error.to_string()), false);
     }
     if let Err(error) = node.gateway.disk.save(text) {
         // The gateway serves on; only a restart without its operator would miss the text.
@@ -133,7 +133,7 @@ fn asked(call: &Call) -> Result<Asked, Reply> {
 }
 
 /// Whether the request is a change to the configuration rather than Kong's unknown `PATCH`.
-pub fn is_delta(call: &Call) -> bool {
+pub(super) fn is_delta(call: &Call) -> bool {
     call.headers
         .get(http::header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -141,7 +141,7 @@ pub fn is_delta(call: &Call) -> bool {
 }
 
 /// `PATCH /config`: changes the configuration whose hash is the delta's base.
-pub async fn patch(node: &Node, call: &Call) -> Reply {
+pub(super) async fn patch(node: &Node, call: &Call) -> Reply {
     let delta: kong::diff::Delta = match serde_json::from_slice(&call.body) {
         Ok(delta) => delta,
         Err(_) => return Reply::message(StatusCode::BAD_REQUEST, "Cannot parse JSON body"),
@@ -179,7 +179,7 @@ pub async fn patch(node: &Node, call: &Call) -> Reply {
 }
 
 /// The configuration as a document that loads to the same entities.
-pub fn document(declared: &Declared) -> Value {
+pub(super) fn document(declared: &Declared) -> Value {
     let mut out = Map::new();
     out.insert("_format_version".into(), json!("3.0"));
     out.insert("_transform".into(), json!(false));
@@ -220,7 +220,7 @@ fn without_shorthands(entity: &Value) -> Value {
 }
 
 /// `GET /config`: the configuration as YAML text.
-pub fn dump(declared: &Declared) -> Reply {
+pub(super) fn dump(declared: &Declared) -> Reply {
     let mut text = String::new();
     if let Value::Object(document) = document(declared) {
         for (name, value) in &document {

@@ -20,7 +20,7 @@ fn refusal(code: u32, name: &str, message: &str) -> Map<String, Value> {
 }
 
 /// How many entities a page has.
-pub fn page_size(call: &Call) -> Result<usize, Reply> {
+pub(super) fn page_size(call: &Call) -> Result<usize, Reply> {
     let refuse = |message| {
         Err(Reply::json(StatusCode::BAD_REQUEST, refusal(9, "invalid size", message).into()))
     };
@@ -39,7 +39,7 @@ pub fn page_size(call: &Call) -> Result<usize, Reply> {
 }
 
 /// Which tags are asked for.
-pub enum Tags {
+pub(super) enum Tags {
     /// All of them.
     All(Vec<String>),
     /// One of them.
@@ -83,7 +83,7 @@ impl Tags {
 }
 
 /// What an entity looks like in answers.
-pub fn show(declared: &Declared, kind: &str, entity: &Value) -> Value {
+pub(super) fn show(declared: &Declared, kind: &str, entity: &Value) -> Value {
     let mut shown = entity.clone();
     if kind == "certificates"
         && let Some(map) = shown.as_object_mut()
@@ -101,7 +101,7 @@ pub fn show(declared: &Declared, kind: &str, entity: &Value) -> Value {
 }
 
 /// A page of the entities of a kind that satisfy `keep`, in the order of their ids.
-pub fn list(
+pub(super) fn list(
     declared: &Declared,
     kind: &'static str,
     call: &Call,
@@ -170,7 +170,7 @@ fn start_of(kind: &str, offset: &str) -> Option<String> {
 }
 
 /// An entity by id or name, with the answer when there is none.
-pub fn find<'a>(declared: &'a Declared, kind: &str, key: &str) -> Result<&'a Value, Reply> {
+pub(super) fn find<'a>(declared: &'a Declared, kind: &str, key: &str) -> Result<&'a Value, Reply> {
     if schema::is_uuid(key) {
         return declared.get(kind, key).ok_or_else(|| missing(kind, key));
     }
@@ -203,7 +203,7 @@ fn missing(kind: &str, id: &str) -> Reply {
 }
 
 /// That there is no entity of this id, in the words of the database layer.
-pub fn not_there(id: &str) -> Map<String, Value> {
+pub(super) fn not_there(id: &str) -> Map<String, Value> {
     let message = format!("could not find the entity with primary key '{{id=\"{id}\"}}'");
     let mut body = refusal(6, "not found", &message);
     body.insert("fields".into(), json!({ "id": id }));
@@ -211,19 +211,19 @@ pub fn not_there(id: &str) -> Map<String, Value> {
 }
 
 /// The field of `child` that names an entity of the kind `parent`.
-pub fn link(child: &str, parent: &str) -> &'static str {
+pub(super) fn link(child: &str, parent: &str) -> &'static str {
     schema::entity(child)
         .and_then(|schema| schema.references().find(|(_, kind)| *kind == parent))
         .map_or("", |(field, _)| field)
 }
 
 /// Whether the entity's field names the entity of this id.
-pub fn belongs(entity: &Value, field: &str, id: &Value) -> bool {
+pub(super) fn belongs(entity: &Value, field: &str, id: &Value) -> bool {
     entity.get(field).and_then(|reference| reference.get("id")) == Some(id)
 }
 
 /// A parent for its children; nobody learns why there is none.
-pub fn find_parent<'a>(declared: &'a Declared, kind: &str, key: &str) -> Result<&'a Value, Reply> {
+pub(super) fn find_parent<'a>(declared: &'a Declared, kind: &str, key: &str) -> Result<&'a Value, Reply> {
     find(declared, kind, key).map_err(|reply| {
         let named = kind == "certificates" && !schema::is_uuid(key);
         if named { reply } else { Reply::not_found() }
@@ -231,7 +231,7 @@ pub fn find_parent<'a>(declared: &'a Declared, kind: &str, key: &str) -> Result<
 }
 
 /// One child of a parent.
-pub fn child<'a>(
+pub(super) fn child<'a>(
     declared: &'a Declared,
     parent: &Value,
     parent_kind: &str,
@@ -252,7 +252,7 @@ pub fn child<'a>(
 }
 
 /// The targets of an upstream: the newest first, each address once.
-pub fn targets<'a>(declared: &'a Declared, upstream: &Value) -> Vec<&'a Value> {
+pub(super) fn targets<'a>(declared: &'a Declared, upstream: &Value) -> Vec<&'a Value> {
     let mut all: Vec<&Value> = declared
         .of("targets")
         .filter(|target| belongs(target, "upstream", &upstream["id"]))
@@ -267,7 +267,7 @@ pub fn targets<'a>(declared: &'a Declared, upstream: &Value) -> Vec<&'a Value> {
 }
 
 /// Values in pages whose offset is a number.
-pub fn numbered(data: Vec<Value>, call: &Call, path: &str) -> Result<Value, Reply> {
+pub(super) fn numbered(data: Vec<Value>, call: &Call, path: &str) -> Result<Value, Reply> {
     let size = page_size(call)?;
     let offset = match call.arguments().remove("offset") {
         None => 0,
@@ -294,7 +294,7 @@ pub fn numbered(data: Vec<Value>, call: &Call, path: &str) -> Result<Value, Repl
 }
 
 /// Every tag of every entity, or who has one tag.
-pub fn tagged(declared: &Declared, tag: Option<&str>) -> Reply {
+pub(super) fn tagged(declared: &Declared, tag: Option<&str>) -> Reply {
     let mut data = Vec::new();
     for (kind, entities) in declared.kinds() {
         for (id, entity) in entities {

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// `GET /upstreams/<u>/health`.
-pub fn show(node: &Node, call: &Call, key: &str) -> Result<Reply, Reply> {
+pub(super) fn show(node: &Node, call: &Call, key: &str) -> Result<Reply, Reply> {
     let declared = node.declared();
     let upstream = entities::find_parent(&declared, "upstreams", key)?;
     let generation = node.gateway.state.current();
@@ -142,19 +142,19 @@ fn whole(upstream: &Value, balancer: Option<&Balancer>, checked: bool) -> Value 
 }
 
 /// A target, or one address of it, named by a path.
-pub struct Mark<'a> {
+pub(super) struct Mark<'a> {
     /// The upstream.
-    pub upstream: &'a str,
+    pub(super) upstream: &'a str,
     /// The target.
-    pub target: &'a str,
+    pub(super) target: &'a str,
     /// One address of it.
-    pub address: Option<&'a str>,
+    pub(super) address: Option<&'a str>,
     /// Whether it is to be healthy.
-    pub healthy: bool,
+    pub(super) healthy: bool,
 }
 
 /// `PUT …/healthy` and `…/unhealthy`.
-pub fn mark(node: &Node, mark: &Mark<'_>) -> Result<Reply, Reply> {
+pub(super) fn mark(node: &Node, mark: &Mark<'_>) -> Result<Reply, Reply> {
     let declared = node.declared();
     let upstream = entities::find_parent(&declared, "upstreams", mark.upstream)?;
     let target = entities::child(&declared, upstream, "upstreams", "targets", mark.target)?;

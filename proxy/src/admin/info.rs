@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The version of Kong whose answers these are; clients choose their behavior by it.
-pub const KONG_VERSION: &str = "3.9.3";
+pub(super) const KONG_VERSION: &str = "3.9.3";
 const MASKED: &str = "******";
 /// Shared memory of the gateway that is imitated: names and sizes in MiB.
 const DICTIONARIES: [(&str, u64); 9] = [
@@ -29,7 +29,7 @@ const DICTIONARIES: [(&str, u64); 9] = [
 ];
 
 /// `GET /`.
-pub fn root(node: &Node) -> Reply {
+pub(super) fn root(node: &Node) -> Reply {
     let gateway = &node.gateway;
     let plugins: Map<String, Value> = schema::plugin::all()
         .map(|one| {
@@ -94,7 +94,7 @@ fn unit(name: &str) -> Option<(&'static str, f64)> {
 }
 
 /// `GET /status`.
-pub fn status(node: &Node, call: &Call) -> Reply {
+pub(super) fn status(node: &Node, call: &Call) -> Reply {
     let refuse = |text: &str| Reply::message(StatusCode::BAD_REQUEST, text);
     let scale = match call.argument("scale") {
         None => 2,
@@ -156,7 +156,7 @@ fn resident() -> u64 {
 }
 
 /// `GET` and `POST /status/ready`.
-pub fn ready(node: &Node, call: &Call) -> Reply {
+pub(super) fn ready(node: &Node, call: &Call) -> Reply {
     if call.method == Method::POST {
         let drain =
             call.parameters().is_ok_and(|all| all.get("status") == Some(&json!("draining")));
@@ -178,12 +178,12 @@ pub fn ready(node: &Node, call: &Call) -> Reply {
 }
 
 /// `GET /endpoints`.
-pub fn endpoints() -> Reply {
+pub(super) fn endpoints() -> Reply {
     Reply::ok(json!({ "data": paths::patterns() }))
 }
 
 /// `GET /timers`.
-pub fn timers() -> Reply {
+pub(super) fn timers() -> Reply {
     Reply::ok(json!({
         "worker": { "id": 0, "count": 1 },
         "stats": { "flamegraph": {}, "sys": {}, "timers": {} },
@@ -191,13 +191,13 @@ pub fn timers() -> Reply {
 }
 
 /// `GET /plugins/enabled`.
-pub fn enabled() -> Reply {
+pub(super) fn enabled() -> Reply {
     let names: Vec<&str> = schema::plugin::all().map(|one| one.name).collect();
     Reply::ok(json!({ "enabled_plugins": names }))
 }
 
 /// `GET /schemas/<kind>`.
-pub fn entity_schema(node: &Node, name: &str) -> Reply {
+pub(super) fn entity_schema(node: &Node, name: &str) -> Reply {
     match schema::entity(name) {
         Some(known) => Reply::ok(known.to_json(node.flavor())),
         None => no("entity", name),
@@ -205,17 +205,17 @@ pub fn entity_schema(node: &Node, name: &str) -> Reply {
 }
 
 /// `GET /schemas/plugins/<name>`.
-pub fn plugin_schema(name: &str) -> Reply {
+pub(super) fn plugin_schema(name: &str) -> Reply {
     schema::plugin(name).map_or_else(|| no("plugin", name), |one| Reply::ok(one.to_json()))
 }
 
 /// `GET /plugins/schema/<name>`.
-pub fn plugin_config(name: &str) -> Reply {
+pub(super) fn plugin_config(name: &str) -> Reply {
     schema::plugin(name).map_or_else(|| no("plugin", name), |one| Reply::ok(one.config_json()))
 }
 
 /// `GET /schemas/vaults/<name>`.
-pub fn vault_schema(name: &str) -> Reply {
+pub(super) fn vault_schema(name: &str) -> Reply {
     match name {
         "env" => Reply::ok(schema::entity::env_vault().to_json()),
         _ => no("vault", name),
@@ -227,7 +227,7 @@ fn no(what: &str, name: &str) -> Reply {
 }
 
 /// `POST /schemas/<kind>/validate`.
-pub fn validate(node: &Node, call: &Call, kind: &str) -> Reply {
+pub(super) fn validate(node: &Node, call: &Call, kind: &str) -> Reply {
     let entity = match call.parameters() {
         Ok(entity) => entity,
         Err(reply) => return reply,
@@ -239,7 +239,7 @@ pub fn validate(node: &Node, call: &Call, kind: &str) -> Reply {
 }
 
 /// `/cache…`: nothing is cached beside the configuration.
-pub fn cache(call: &Call) -> Reply {
+pub(super) fn cache(call: &Call) -> Reply {
     if call.method == Method::DELETE {
         Reply::empty(StatusCode::NO_CONTENT)
     } else {
@@ -248,7 +248,7 @@ pub fn cache(call: &Call) -> Reply {
 }
 
 /// `/debug/…/log-level`.
-pub fn log_level(node: &Node, set: bool) -> Reply {
+pub(super) fn log_level(node: &Node, set: bool) -> Reply {
     if set {
         let text = "cannot change log level when not using a database";
         return Reply::message(StatusCode::METHOD_NOT_ALLOWED, text);
@@ -258,7 +258,7 @@ pub fn log_level(node: &Node, set: bool) -> Reply {
 }
 
 /// `/acme…`.
-pub fn acme(call: &Call, certificates: bool) -> Reply {
+pub(super) fn acme(call: &Call, certificates: bool) -> Reply {
     if !certificates && call.method == Method::PATCH {
         return Reply::message(StatusCode::ACCEPTED, "Renewal process started successfully");
     }

@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Judges entities for a flavor of the router, at a time.
-pub struct Judge {
+pub(super) struct Judge {
     /// The router's flavor.
-    pub flavor: Flavor,
+    pub(super) flavor: Flavor,
     /// Seconds since 1970.
-    pub now: i64,
+    pub(super) now: i64,
 }
 
 type Faults = BTreeMap<String, Fault>;

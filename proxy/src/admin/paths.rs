@@ -6,7 +6,7 @@ use super::call::decode;
 
 /// What a path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(super) enum Target {
     /// `/`.
     Root,
     /// `/status`.
@@ -205,7 +205,7 @@ const MORE_FIXED: [&str; 3] = [
 ];
 
 /// All path patterns, sorted.
-pub fn patterns() -> Vec<String> {
+pub(super) fn patterns() -> Vec<String> {
     let fixed = FIXED.iter().chain(&MORE_FIXED);
     let mut all: Vec<String> = fixed.map(|path| (*path).to_owned()).collect();
     let collections: Vec<_> = COLLECTIONS.iter().chain(&OTHER_COLLECTIONS).collect();
@@ -240,7 +240,7 @@ fn parent(path: &str, field: &str) -> Option<&'static str> {
 }
 
 /// Finds what a path asks for on an Admin API listener.
-pub fn admin(path: &str) -> Option<Target> {
+pub(super) fn admin(path: &str) -> Option<Target> {
     let parts = parts(path)?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let own = |text: &str| text.to_owned();
@@ -321,7 +321,7 @@ fn entities(parts: &[&str]) -> Option<Target> {
 }
 
 /// Finds what a path asks for on a Status API listener.
-pub fn status(path: &str) -> Option<Target> {
+pub(super) fn status(path: &str) -> Option<Target> {
     match admin(path) {
         Some(
             target @ (Target::Status
@@ -363,7 +363,7 @@ fn parts(path: &str) -> Option<Vec<String>> {
 }
 
 /// The methods that a target takes, beside HEAD and OPTIONS.
-pub fn methods(target: &Target) -> &'static [Method] {
+pub(super) fn methods(target: &Target) -> &'static [Method] {
     const GET: &[Method] = &[Method::GET];
     const READ_WRITE: &[Method] = &[Method::GET, Method::POST];
     const ONE: &[Method] = &[Method::DELETE, Method::GET, Method::PATCH, Method::PUT];

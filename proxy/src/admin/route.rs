@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 /// What the engine says.
-pub fn check(route: &Map<String, Value>, flavor: Flavor) -> Result<(), String> {
+pub(super) fn check(route: &Map<String, Value>, flavor: Flavor) -> Result<(), String> {
     match flavor {
         Flavor::Traditional => Ok(()),
         Flavor::TraditionalCompatible | Flavor::Expressions => proxy_core::route::judge(route),

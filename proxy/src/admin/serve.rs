@@ -22,7 +22,7 @@ use super::{
 const LARGEST_BODY: usize = 256 << 20;
 
 /// Answers one request.
-pub async fn answer(
+pub(super) async fn answer(
     node: Arc<Node>,
     door: Door,
     request: Request<Incoming>,

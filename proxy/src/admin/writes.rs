@@ -15,17 +15,17 @@ use super::{
 };
 
 /// What a write is aimed at.
-pub struct Aim<'a> {
+pub(super) struct Aim<'a> {
     /// The kind of the entity.
-    pub kind: &'static str,
+    pub(super) kind: &'static str,
     /// Its id or name.
-    pub key: Option<&'a str>,
+    pub(super) key: Option<&'a str>,
     /// The reference that a nested path implies.
-    pub parent: Option<(&'static str, Value)>,
+    pub(super) parent: Option<(&'static str, Value)>,
 }
 
 /// The answer to a write.
-pub fn refuse(declared: &Declared, call: &Call, aim: &Aim<'_>, flavor: Flavor) -> Reply {
+pub(super) fn refuse(declared: &Declared, call: &Call, aim: &Aim<'_>, flavor: Flavor) -> Reply {
     attempt(declared, call, aim, flavor).unwrap_or_else(|reply| reply)
 }
 
@@ -108,7 +108,7 @@ fn merge(current: &Value, update: Map<String, Value>) -> Map<String, Value> {
 ///
 /// # Errors
 /// The answer with what is wrong.
-pub fn validate(
+pub(super) fn validate(
     kind: &str,
     mut entity: Map<String, Value>,
     form: Form,

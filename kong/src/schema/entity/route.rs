@@ -77,7 +77,7 @@ pub(super) fn schema() -> EntitySchema {
         printed: [classic.clone(), expressions.clone()],
     };
     EntitySchema {
-        variants: super::Variants::Route(variants),
+        variants: super::Variants::Route(Box::new(variants)),
         ..EntitySchema::new("routes", expressions).named_by("name")
     }
 }

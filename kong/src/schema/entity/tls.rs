@@ -132,9 +132,8 @@ fn check_pem(value: &Value) -> Result<(), String> {
         let Some(text) = value.get(field).and_then(Value::as_str) else { continue };
         let wanted = if label == "public" { "PUBLIC KEY-----" } else { "PRIVATE KEY-----" };
         let frame = text.trim_start().lines().next().unwrap_or_default();
-        if !text.starts_with("{vault://")
-            && !(frame.starts_with("-----BEGIN ") && frame.trim_end().ends_with(wanted))
-        {
+        let framed = frame.starts_with("-----BEGIN ") && frame.trim_end().ends_with(wanted);
+        if !framed && !text.starts_with("{vault://") {
             return Err(format!("could not load {label} key"));
         }
     }
