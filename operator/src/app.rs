@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use kube::Client;
 use operator_core::election::{Role, Timing};
 use runtime::telemetry::Metrics;
-use runtime::{Readiness, Shutdown, SystemClock, Tasks};
+use runtime::{Clock, Gate, Readiness, Shutdown, SystemClock, Tasks};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::info;
@@ -80,8 +80,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut tasks = Tasks::new(shutdown.clone());
     let stores = kinds::spawn(&mut tasks, &client, readiness.gate("first lists"));
     let scenes = Scenes::start(&mut tasks, &stores, &settings.watch_namespaces, &ticks);
-    let trust =
-        start_trust(&mut tasks, &client, &stores, &settings, &readiness, listeners.enrollment);
+    let ground = Ground { client: &client, stores: &stores, settings: &settings };
+    let gate = readiness.gate("client identity");
+    let trust = start_trust(&mut tasks, ground, gate, listeners.enrollment);
     let (role, role_seen) = watch::channel(Role::Standby { leader: None });
     let (fleets, fleets_seen) = watch::channel(crate::fleets::Fleets::new());
     let (views, views_seen) = watch::channel(serve::Views::new());
@@ -188,16 +189,23 @@ impl Listeners {
     }
 }
 
+/// What most tasks stand on.
+#[derive(Clone, Copy)]
+struct Ground<'a> {
+    client: &'a Client,
+    stores: &'a kinds::Stores,
+    settings: &'a Settings,
+}
+
 /// Starts the keeper of keys and the enrollment server.
 fn start_trust(
     tasks: &mut Tasks,
-    client: &Client,
-    stores: &kinds::Stores,
-    settings: &Settings,
-    readiness: &Readiness,
+    ground: Ground<'_>,
+    gate: Gate,
     listener: TcpListener,
 ) -> keeper::Followed {
-    let clock: Arc<dyn runtime::Clock> = Arc::new(SystemClock::new());
+    let Ground { client, stores, settings } = ground;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let (outputs, followed) = keeper::Outputs::channels();
     let keeper = keeper::Keeper {
         client: client.clone(),
@@ -205,7 +213,7 @@ fn start_trust(
         clock: Arc::clone(&clock),
         namespace: settings.pod_namespace.clone(),
         trust_domain: settings.trust_domain.clone(),
-        gate: readiness.gate("client identity"),
+        gate,
         outputs,
     };
     let end = tasks.shutdown().clone();

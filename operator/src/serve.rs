@@ -24,7 +24,6 @@ pub use fleets::FleetSummary;
 pub type Views = BTreeMap<String, watch::Receiver<Arc<FleetView>>>;
 
 /// `/healthz` and `/readyz`.
-#[must_use]
 pub fn health(readiness: Readiness) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -42,7 +41,6 @@ async fn ready(State(readiness): State<Readiness>) -> impl IntoResponse {
 }
 
 /// `/metrics` and `/fleets`.
-#[must_use]
 pub fn metrics(metrics: Metrics, views: watch::Receiver<Views>) -> Router {
     let text = get(async move |State(metrics): State<Metrics>| {
         ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], metrics.text())

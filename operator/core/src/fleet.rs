@@ -226,15 +226,14 @@ impl Fleet {
             return;
         }
         let live = self.newest.as_ref().map(|newest| newest.census().clone()).unwrap_or_default();
-        if let Some(hold) = self.settings.shrink.judge(&live, &revision) {
-            if !self.allowed.contains(&hold.hash) {
-                if self.held.as_ref().is_none_or(|(held, _)| held.hash != hold.hash) {
-                    self.notes.push(Note::Held(hold.clone()));
-                }
-                self.held = Some((hold, revision));
-                self.touch_all(now);
-                return;
+        let hold = self.settings.shrink.judge(&live, &revision);
+        if let Some(hold) = hold.filter(|hold| !self.allowed.contains(&hold.hash)) {
+            if self.held.as_ref().is_none_or(|(held, _)| held.hash != hold.hash) {
+                self.notes.push(Note::Held(hold.clone()));
             }
+            self.held = Some((hold, revision));
+            self.touch_all(now);
+            return;
         }
         self.admit(now, revision);
     }
@@ -319,7 +318,7 @@ impl Fleet {
     fn pushed(&mut self, now: Moment, id: &InstanceId, attempt: u64, answer: Pushed) {
         let Some(flight) = self.land(id, attempt) else { return };
         let Some(revision) = flight.revision.clone() else { return };
-        self.record_apply(now, id, &flight, &revision, &answer);
+        self.record_apply(now, id, &flight, &answer);
         let Some(instance) = self.instances.get_mut(id) else { return };
         let hash = instance.dialect().and_then(|dialect| revision.hash(dialect));
         match answer {
@@ -360,14 +359,8 @@ impl Fleet {
         self.touch(now, id);
     }
 
-    fn record_apply(
-        &mut self,
-        now: Moment,
-        id: &InstanceId,
-        flight: &Flight,
-        revision: &Revision,
-        answer: &Pushed,
-    ) {
+    fn record_apply(&mut self, now: Moment, id: &InstanceId, flight: &Flight, answer: &Pushed) {
+        let Some(revision) = &flight.revision else { return };
         let Some(instance) = self.instances.get_mut(id) else { return };
         let before = instance.last_apply.as_ref().filter(|last| last.number == revision.number());
         let (status, message) = match answer {
@@ -431,10 +424,7 @@ impl Fleet {
         match answer {
             Probed::Failed(trouble) => self.failed(now, id, trouble),
             Probed::Answered(observation) => {
-                let mut instance = match self.instances.remove(id) {
-                    Some(instance) => instance,
-                    None => return,
-                };
+                let Some(mut instance) = self.instances.remove(id) else { return };
                 if instance.lost() {
                     self.notes.push(Note::Recovered(id.clone()));
                 }

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// How it behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// As Kong does.
     Well,
     /// Refuses every configuration, naming the route of Ingress shop/web.
@@ -33,28 +33,28 @@ pub enum Mode {
 
 /// What it holds and has seen.
 #[derive(Debug)]
-pub struct State {
-    pub mode: Mode,
-    pub held: ConfigHash,
-    pub node_id: String,
-    pub pushes: usize,
-    pub term: u64,
+pub(crate) struct State {
+    pub(crate) mode: Mode,
+    pub(crate) held: ConfigHash,
+    pub(crate) node_id: String,
+    pub(crate) pushes: usize,
+    pub(crate) term: u64,
 }
 
 /// The Admin API of one pod.
 #[derive(Debug)]
-pub struct Fake {
-    pub uid: String,
-    pub address: SocketAddr,
-    pub state: Arc<Mutex<State>>,
+pub(crate) struct Fake {
+    pub(crate) uid: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) state: Arc<Mutex<State>>,
     /// Requests that got through the handshake.
-    pub requests: Arc<AtomicUsize>,
+    pub(crate) requests: Arc<AtomicUsize>,
     _server: JoinSet<()>,
 }
 
 impl Fake {
     /// Starts one whose certificate is bound to this pod.
-    pub async fn start(authorities: &BuiltIn, uid: &str, now: i64) -> Self {
+    pub(crate) async fn start(authorities: &BuiltIn, uid: &str, now: i64) -> Self {
         let purpose = Purpose {
             uris: vec![format!("spiffe://cluster.local/ns/gateways/sa/proxy/pod/{uid}")],
             ..Purpose::default()
@@ -96,7 +96,7 @@ impl Fake {
     }
 
     /// The pod as discovery finds it.
-    pub fn member(&self) -> Member {
+    pub(crate) fn member(&self) -> Member {
         Member {
             id: InstanceId::Pod(self.uid.as_str().into()),
             namespace: "gateways".into(),

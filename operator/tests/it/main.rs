@@ -1,4 +1,5 @@
 //! Tests of the operator from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod fake;
 mod fleet;

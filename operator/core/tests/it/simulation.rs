@@ -5,6 +5,8 @@
 //! prints its seed: `SIM_SEED=n cargo test -p operator-core simulation` replays it, and
 //! `SIM_SEEDS=n` runs that many.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -238,7 +240,8 @@ impl World {
         if let Some(until) = process.map(|operator| self.operators[operator].stopped_until) {
             // A stopped process does nothing; its clock goes on.
             if until > self.now {
-                return self.after(until - self.now, happening);
+                self.after(until - self.now, happening);
+                return;
             }
         }
         match happening {
@@ -593,8 +596,9 @@ fn history(seed: u64) {
     let pushes = world.pushes();
     world.run_until(90_000 + 100_000 + 600_000);
     assert_eq!(world.pushes(), pushes, "S6: pushes in quiet times");
-    let leaders = world.operators.iter().filter(|it| it.role.term_at(world.moment()).is_some());
-    let leader = leaders.last().expect("somebody leads");
+    let mut operators = world.operators.iter();
+    let leads = |it: &&Operator| it.role.term_at(world.moment()).is_some();
+    let leader = operators.find(leads).expect("somebody leads");
     let view = leader.fleet.view();
     assert_eq!(view.instances.len(), world.proxies.len());
     for instance in view.instances.values() {

@@ -13,6 +13,7 @@ fn discovery() -> Discovery {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
 fn slice(name: &str, family: &str, endpoints: Value) -> EndpointSlice {
     serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": "gateways", "labels": {SERVICE_NAME_LABEL: "admin"}},
@@ -23,6 +24,7 @@ fn slice(name: &str, family: &str, endpoints: Value) -> EndpointSlice {
     .unwrap()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
 fn pod(uid: &str, address: &str, conditions: Value) -> Value {
     json!({
         "addresses": [address],
