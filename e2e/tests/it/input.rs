@@ -42,7 +42,8 @@ pub(crate) fn bad_objects(product: &Product) -> Result<()> {
     product.wait_for_answer("twin.example", "/", 200)?;
     product.wait_for_answer("malformed.example", "/", 200)?;
     event(product, namespace, &["missing-secret", "nowhere"])?;
-    event(product, namespace, &["malformed", "garbled"])?;
+    event(product, namespace, &["ingress/malformed", "certificate"])?;
+    event(product, namespace, &["secret/garbled", "certificate"])?;
     product.wait_for_proxies(3)?;
     product.forget(namespace)
 }
@@ -65,7 +66,7 @@ pub(crate) fn port_name(product: &Product) -> Result<()> {
         "{name: http}",
     ))?;
     product.wait_for_answer("right-port.example", "/", 200)?;
-    event(product, namespace, &["wrong-port", "gopher"])?;
+    event(product, namespace, &["ingress/wrong-port", "port"])?;
     product.forget(namespace)
 }
 

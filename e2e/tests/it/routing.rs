@@ -1,7 +1,7 @@
 //! From an applied object to an answer, on every proxy.
 
 use anyhow::{Context, Result, ensure};
-use e2e::product::{Product, RELEASE};
+use e2e::product::Product;
 use e2e::wait::eventually;
 
 /// An Ingress of one host and one backend.
@@ -104,8 +104,6 @@ pub(crate) fn broken(product: &Product) -> Result<()> {
         ensure!(events.contains("nowhere"), "{events}");
         Ok(())
     })?;
-    for instance in product.instances(RELEASE)? {
-        ensure!(instance["status"]["sync"] == "Synced", "{}", instance["status"]);
-    }
+    product.wait_for_proxies(3)?;
     product.forget(namespace)
 }
