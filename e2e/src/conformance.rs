@@ -24,12 +24,12 @@ const CLASS: &str = "flotilla";
 const PROFILES: &str = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS";
 
 /// Installs what the suite needs, runs it with more flags, and leaves its report in `report`.
-pub fn run(cluster: &Cluster, report: &Path, flags: &[String]) -> Result<()> {
+pub fn run(cluster: &Cluster, built: &[Image], report: &Path, flags: &[String]) -> Result<()> {
     let crds = module(CRDS)?.join("config/crd/standard");
     cluster.kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()], None)?;
     let suite = module(SUITE)?;
     upstreams(cluster, &suite)?;
-    let product = Product::install(cluster)?;
+    let product = Product::install(cluster, built)?;
     product.upgrade(&[&format!("fleet.gatewayClasses={{{CLASS}}}")])?;
     product.apply(&class())?;
     let program = build(cluster, "suite", |command, output| {

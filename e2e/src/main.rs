@@ -99,8 +99,7 @@ fn conform(report: &std::path::Path, flags: &[String]) -> Result<()> {
     let built = images::build()?;
     let place = Place::test();
     let cluster = Cluster::up(place.clone())?;
-    let imported = built.iter().try_for_each(|image| images::import(cluster.place(), image));
-    let outcome = imported.and_then(|()| conformance::run(&cluster, &report, flags));
+    let outcome = conformance::run(&cluster, &built, &report, flags);
     cluster::remove(&place)?;
     outcome
 }
