@@ -15,7 +15,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
-use operator_api::{IdentityMode, Issuer, ProxyFleet};
+use operator_api::{IdentityMode, Issuer, ProxyFleet, Tls};
 use operator_core::trust::{AuthorityStep, LeafStep, leaf_step, shared_server_name};
 use runtime::{Clock, Gate, Shutdown};
 use rustls::ServerConfig;
@@ -104,7 +104,9 @@ impl Outputs {
 struct Held {
     bundles: Option<(String, String)>,
     client: Option<Arc<ClientIdentity>>,
-    fleets: Vec<Arc<ProxyFleet>>,
+    /// What the last round knew of fleets: their statuses change all the time and mean nothing here.
+    fleets: Vec<(FleetName, Option<String>, Tls)>,
+    unpublished: BTreeSet<String>,
 }
 
 impl Keeper {
@@ -139,7 +141,7 @@ impl Keeper {
                     () = shutdown.requested() => return Ok(()),
                     () = &mut wake => break,
                     Some(event) = changes.next() => if is_news(&event) { break },
-                    Ok(()) = dirty.changed() => if self.stores.fleets.list() != held.fleets { break },
+                    Ok(()) = dirty.changed() => if known(&self.stores.fleets.list()) != held.fleets { break },
                 }
             }
         }
@@ -148,6 +150,7 @@ impl Keeper {
     /// Does everything that is due. Returns how long nothing is.
     async fn round(&mut self, held: &mut Held) -> anyhow::Result<Duration> {
         let now = seconds(&*self.clock);
+        held.fleets = known(&self.stores.fleets.list());
         let server = custody::settle(&self.client, &self.namespace, Role::Server, now).await?;
         let client = custody::settle(&self.client, &self.namespace, Role::Client, now).await?;
         let built_in = Arc::new(BuiltIn { server, client });
@@ -212,21 +215,20 @@ impl Keeper {
         let mut namespaces: BTreeSet<String> =
             fleets.iter().filter_map(|fleet| fleet.metadata.namespace.clone()).collect();
         namespaces.insert(self.namespace.clone());
-        let mut unpublished = BTreeMap::new();
+        let mut unpublished = BTreeSet::new();
         for namespace in namespaces {
             if let Err(error) = publish::bundles(&self.client, &namespace, built_in).await {
-                warn!(
-                    namespace,
-                    error = format!("{:#}", anyhow::Error::from(error)),
-                    "trust not published"
-                );
+                if !held.unpublished.contains(&namespace) {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    warn!(namespace, error, "trust not published");
+                }
                 due = due.min(now + 60);
-                unpublished.insert(namespace, ());
+                unpublished.insert(namespace);
             }
         }
         for fleet in &fleets {
             let name = fleet_name(fleet);
-            if unpublished.contains_key(&name.0) && fleet.spec.tls.identity == IdentityMode::Pod {
+            if unpublished.contains(&name.0) && fleet.spec.tls.identity == IdentityMode::Pod {
                 let problem =
                     format!("ConfigMap {} cannot be written in {}", publish::CONFIG_MAP, name.0);
                 problems.insert(name.clone(), problem);
@@ -241,12 +243,14 @@ impl Keeper {
                 Err(error) => {
                     due = due.min(now + 30);
                     let message = format!("{error:#}");
-                    warn!(
-                        namespace = name.0,
-                        fleet = name.1,
-                        error = message,
-                        "fleet has no trust"
-                    );
+                    if self.outputs.problems.borrow().get(&name) != Some(&message) {
+                        warn!(
+                            namespace = name.0,
+                            fleet = name.1,
+                            error = message,
+                            "fleet has no trust"
+                        );
+                    }
                     problems.insert(name.clone(), message);
                     if fleet.spec.tls.issuer != Issuer::BuiltIn {
                         let last = self.outputs.identities.borrow().fleets.get(&name).cloned();
@@ -255,7 +259,7 @@ impl Keeper {
                 }
             }
         }
-        held.fleets = fleets;
+        held.unpublished = unpublished;
         self.outputs.identities.send_if_modified(|sent| sent.replace_by(identities));
         self.outputs.problems.send_if_modified(|sent| {
             let news = *sent != problems;
@@ -297,6 +301,14 @@ impl Keeper {
 pub fn server_name(fleet: &ProxyFleet) -> String {
     let (namespace, name) = fleet_name(fleet);
     fleet.spec.tls.server_name.clone().unwrap_or_else(|| shared_server_name(&namespace, &name))
+}
+
+/// The part of the fleets that trust depends on.
+fn known(fleets: &[Arc<ProxyFleet>]) -> Vec<(FleetName, Option<String>, Tls)> {
+    let part = |fleet: &Arc<ProxyFleet>| {
+        (fleet_name(fleet), fleet.metadata.uid.clone(), fleet.spec.tls.clone())
+    };
+    fleets.iter().map(part).collect()
 }
 
 fn fleet_name(fleet: &ProxyFleet) -> FleetName {

@@ -92,9 +92,6 @@ fn conditions(made: Made<'_>, fleet: &FleetScene<'_>, counts: FleetCounts) -> Ve
 /// Whether all is as it should be, why, and one sentence about it.
 fn summary(fleet: &FleetScene<'_>, counts: FleetCounts) -> (bool, &'static str, String) {
     let staying = counts.total - counts.draining;
-    if let Some(trust) = fleet.trust {
-        return (false, "TrustUnavailable", trust.to_owned());
-    }
     if staying == 0 {
         let problem = fleet.problems.first().map(sentence);
         return (
@@ -106,27 +103,25 @@ fn summary(fleet: &FleetScene<'_>, counts: FleetCounts) -> (bool, &'static str, 
     let message = format!("{} of {staying} proxies serve the desired configuration", counts.synced);
     if counts.synced == staying {
         (true, "Synced", message)
+    } else if let Some(trust) = fleet.trust {
+        // What hinders nobody is told by `Accepted` only.
+        (false, "TrustUnavailable", trust.to_owned())
     } else {
         (false, "Progressing", message)
     }
 }
 
 fn accepted<'a>(made: Made<'a>, fleet: &FleetScene<'_>) -> Made<'a> {
-    if let Some(trust) = fleet.trust {
-        return made.set("Accepted", Holds::False, "TrustUnavailable", trust);
-    }
-    match fleet.problems.first() {
-        None => made.set("Accepted", Holds::True, "Accepted", ""),
-        Some(problem) => {
-            let reason = match problem {
-                Problem::NoAdminPort { slice: _, wanted: _ } => "NoAdminPort",
-                Problem::NotAnAddress { slice: _, address: _ } => "NotAnAddress",
-                Problem::NoSlices { service: _ } => "ServiceNotFound",
-            };
-            let all: Vec<String> = fleet.problems.iter().take(8).map(sentence).collect();
-            made.set("Accepted", Holds::False, reason, all.join("; "))
-        }
-    }
+    let reason = match (fleet.problems.first(), fleet.trust) {
+        (Some(Problem::NoAdminPort { slice: _, wanted: _ }), _) => "NoAdminPort",
+        (Some(Problem::NotAnAddress { slice: _, address: _ }), _) => "NotAnAddress",
+        (Some(Problem::NoSlices { service: _ }), _) => "ServiceNotFound",
+        (None, Some(_)) => "TrustUnavailable",
+        (None, None) => return made.set("Accepted", Holds::True, "Accepted", ""),
+    };
+    let problems = fleet.problems.iter().take(8).map(sentence);
+    let all: Vec<String> = problems.chain(fleet.trust.map(str::to_owned)).collect();
+    made.set("Accepted", Holds::False, reason, all.join("; "))
 }
 
 fn sentence(problem: &Problem) -> String {
