@@ -208,8 +208,12 @@ fn flattened(body: &Value) -> Vec<RefusedEntity> {
     #[derive(Deserialize)]
     struct FlatError {
         field: Option<String>,
+        /// One sentence, or whatever structure the proxy has for it.
         #[serde(default)]
         message: Value,
+        /// Several sentences in place of one.
+        #[serde(default)]
+        messages: Vec<String>,
     }
     let items = body.get("flattened_errors").and_then(Value::as_array).into_iter().flatten();
     items
@@ -222,9 +226,12 @@ fn flattened(body: &Value) -> Vec<RefusedEntity> {
             errors: item
                 .errors
                 .into_iter()
-                .map(|FlatError { field, message }| {
-                    let message =
-                        message.as_str().map_or_else(|| message.to_string(), str::to_owned);
+                .map(|FlatError { field, message, messages }| {
+                    let message = match message {
+                        Value::Null => messages.join("; "),
+                        Value::String(message) => message,
+                        other => other.to_string(),
+                    };
                     shorten(&field.map_or(message.clone(), |field| format!("{field}: {message}")))
                 })
                 .collect(),
