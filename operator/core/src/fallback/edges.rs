@@ -67,11 +67,10 @@ impl Edges<'_> {
             if let Some(service) = &backend.service {
                 self.on(ingress, Kind::Service, namespace, &service.name);
             }
-            if let Some(resource) = &backend.resource {
-                if resource.kind == Kind::KongServiceFacade.name() {
+            if let Some(resource) = &backend.resource
+                && resource.kind == Kind::KongServiceFacade.name() {
                     self.on(ingress, Kind::KongServiceFacade, namespace, &resource.name);
                 }
-            }
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) fn assemble<'a>(
         if let Some(first) = distinct.first() {
             annotate(ctx, &mut service, first.origin);
             client_certificate = certificate(ctx, first.origin);
-            client_certificate.map(|secret| ctx.outcomes.configured(secret.reference()));
+            if let Some(secret) = client_certificate { ctx.outcomes.configured(secret.reference()) }
             authorities(ctx, &mut service, first.origin);
         }
     }

@@ -27,11 +27,10 @@ pub(super) fn apply(
             older(ctx, upstream, origin);
         }
         policy(ctx, upstream, origin);
-        if let Some(header) = origin.annotation("konghq.com/host-header") {
-            if !header.is_empty() {
+        if let Some(header) = origin.annotation("konghq.com/host-header")
+            && !header.is_empty() {
                 upstream.host_header = Some(header.to_owned());
             }
-        }
     }
 }
 

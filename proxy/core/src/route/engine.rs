@@ -181,7 +181,7 @@ impl Engine {
                     context.add_value("net.dst.ip", Value::IpAddr(lookup.destination.0));
                 }
                 Field::DestinationPort => {
-                    context.add_value("net.dst.port", int(lookup.destination.1))
+                    context.add_value("net.dst.port", int(lookup.destination.1));
                 }
                 Field::HostPort => {
                     let port = int(lookup.host_port.unwrap_or(lookup.destination.1));

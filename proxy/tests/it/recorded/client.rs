@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// An answer.
-pub struct Answer {
+pub(super) struct Answer {
     /// Status.
     pub status: u16,
     /// Headers in order.
@@ -25,7 +25,7 @@ pub struct Answer {
 }
 
 /// A request that failed, under the name that the recordings have for it.
-pub struct Failure(pub &'static str);
+pub(super) struct Failure(pub &'static str);
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
@@ -42,7 +42,7 @@ impl From<io::Error> for Failure {
 }
 
 /// The common name of a certificate.
-pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+pub(super) fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     parsed.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
 }
@@ -196,7 +196,7 @@ fn certificate(stream: &Stream) -> Option<String> {
 }
 
 /// A handshake alone.
-pub fn handshake(address: SocketAddr, tls: &Value) -> Value {
+pub(super) fn handshake(address: SocketAddr, tls: &Value) -> Value {
     match connect(address, tls) {
         Err(Failure(name)) => json!({ "error": name }),
         Ok(stream) => {
@@ -218,7 +218,7 @@ fn latin(text: &str) -> Vec<u8> {
 }
 
 /// Raw bytes: what came back, and whether the connection was closed.
-pub fn raw(address: SocketAddr, request: &Value) -> (Vec<u8>, bool) {
+pub(super) fn raw(address: SocketAddr, request: &Value) -> (Vec<u8>, bool) {
     let Ok(mut stream) = TcpStream::connect(address) else { return (Vec::new(), true) };
     let text = request["raw"].as_str().unwrap_or_default();
     let _ = stream.write_all(&latin(text));
@@ -244,7 +244,7 @@ pub fn raw(address: SocketAddr, request: &Value) -> (Vec<u8>, bool) {
 }
 
 /// One request on its own connection.
-pub fn send(address: SocketAddr, request: &Value) -> Result<Answer, Failure> {
+pub(super) fn send(address: SocketAddr, request: &Value) -> Result<Answer, Failure> {
     let mut stream = connect(address, &request["tls"])?;
     let certificate = certificate(&stream);
     let body = match (&request["body64"], &request["body"]) {
@@ -321,13 +321,13 @@ fn read_answer(stream: &mut Stream, method: &str) -> Result<Answer, Failure> {
 }
 
 /// Where the needle begins.
-pub fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
+pub(super) fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
     hay.windows(needle.len()).position(|window| window == needle)
 }
 
 /// Status, version, reason and headers of an answer's head.
 #[expect(clippy::type_complexity, reason = "the four parts of a head")]
-pub fn head(bytes: &[u8]) -> Option<(u16, String, String, Vec<(String, String)>)> {
+pub(super) fn head(bytes: &[u8]) -> Option<(u16, String, String, Vec<(String, String)>)> {
     let text: String = bytes.iter().copied().map(char::from).collect();
     let mut lines = text.split("\r\n");
     let first = lines.next()?;
@@ -361,7 +361,7 @@ fn complete(data: &[u8], status: u16, method: &str, headers: &[(String, String)]
 }
 
 /// Takes the body of an answer off the data; says whether all of it was there.
-pub fn body(
+pub(super) fn body(
     data: &mut Vec<u8>,
     status: u16,
     method: &str,

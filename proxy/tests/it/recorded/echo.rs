@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// What the upstreams remember of the case at hand.
 #[derive(Default)]
-pub struct Memory {
+pub(super) struct Memory {
     /// Requests to paths with `/sink`, by upstream.
     pub sink: HashMap<String, Vec<Value>>,
     /// What paths with `/health` answer, by upstream.
@@ -21,7 +21,7 @@ pub struct Memory {
 }
 
 /// Three plain upstreams, one with TLS, a closed port, one that lets nobody in.
-pub struct Upstreams {
+pub(super) struct Upstreams {
     /// Ports by name.
     pub ports: BTreeMap<&'static str, u16>,
     /// What they remember.
@@ -32,7 +32,7 @@ pub struct Upstreams {
 
 impl Upstreams {
     /// Starts them on free ports.
-    pub fn start(pem: &Path) -> Self {
+    pub(super) fn start(pem: &Path) -> Self {
         let memory = Arc::new(Mutex::new(Memory::default()));
         let mut ports = BTreeMap::new();
         for name in ["A", "B", "C"] {

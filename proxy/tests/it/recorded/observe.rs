@@ -10,7 +10,7 @@ use super::client::{self, Answer};
 
 /// Ports by the name that stands for them in cases.
 #[derive(Clone, Default)]
-pub struct Ports(pub BTreeMap<String, u16>);
+pub(super) struct Ports(pub BTreeMap<String, u16>);
 
 fn regex(text: &str) -> Regex {
     Regex::new(text).unwrap()
@@ -38,7 +38,7 @@ static RAW_LINES: LazyLock<Regex> =
 
 impl Ports {
     /// Puts ports and repeated letters in.
-    pub fn fill(&self, value: &Value) -> Value {
+    pub(super) fn fill(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => {
                 if let Some(port) = text.strip_prefix('$').filter(|name| name.len() == 1)
@@ -67,7 +67,7 @@ impl Ports {
     }
 
     /// Masks a text.
-    pub fn text(&self, text: &str, keep_uuid: bool) -> String {
+    pub(super) fn text(&self, text: &str, keep_uuid: bool) -> String {
         let mut out = shorten(text);
         for (name, port) in &self.0 {
             let loose = name.len() > 1;
@@ -80,7 +80,7 @@ impl Ports {
     }
 
     /// Masks JSON.
-    pub fn json(&self, value: &Value, keep_uuid: bool) -> Value {
+    pub(super) fn json(&self, value: &Value, keep_uuid: bool) -> Value {
         match value {
             Value::Object(map) => map
                 .iter()
@@ -168,7 +168,7 @@ fn replace_number(text: &str, number: &str, name: &str, loose: bool) -> String {
 }
 
 /// Keeps only the dotted paths of a value.
-pub fn pick(value: &Value, paths: &Value) -> Value {
+pub(super) fn pick(value: &Value, paths: &Value) -> Value {
     fn one(value: &Value, parts: &[&str]) -> Value {
         match (parts, value) {
             ([], value) => value.clone(),
@@ -239,7 +239,7 @@ fn python(value: &Value) -> String {
 }
 
 /// Values at the paths become the names of their types.
-pub fn blur(value: &mut Value, paths: &Value) {
+pub(super) fn blur(value: &mut Value, paths: &Value) {
     for path in paths.as_array().into_iter().flatten().filter_map(Value::as_str) {
         visit(value, &path.split('.').collect::<Vec<_>>(), &mut |value| {
             *value = json!(match value {
@@ -284,14 +284,14 @@ fn number_ids(
 }
 
 /// Which samples there were at the last `lines` step.
-pub type Samples = HashMap<String, f64>;
+pub(super) type Samples = HashMap<String, f64>;
 
 fn strings(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 /// What is compared of an answer.
-pub fn observe(answer: Answer, step: &Value, ports: &Ports, samples: &mut Samples) -> Value {
+pub(super) fn observe(answer: Answer, step: &Value, ports: &Ports, samples: &mut Samples) -> Value {
     let keep = step["keep_uuid"].as_bool().unwrap_or(false);
     let only: Vec<String> =
         strings(&step["only_headers"]).iter().map(|name| name.to_lowercase()).collect();
@@ -438,7 +438,7 @@ fn lines(text: &str, step: &Value, samples: &mut Samples) -> Value {
 }
 
 /// The lines of a raw answer.
-pub fn raw_lines(data: &[u8], ports: &Ports) -> Value {
+pub(super) fn raw_lines(data: &[u8], ports: &Ports) -> Value {
     let text: String = data.iter().copied().map(char::from).collect();
     let text = ports.text(&text, false);
     let lines: Vec<&str> = text.split("\r\n").filter(|line| !RAW_LINES.is_match(line)).collect();
@@ -446,7 +446,7 @@ pub fn raw_lines(data: &[u8], ports: &Ports) -> Value {
 }
 
 /// The answers in raw bytes, in order; what is none stays as text.
-pub fn answers(mut data: Vec<u8>, step: &Value, request: &Value, ports: &Ports) -> Value {
+pub(super) fn answers(mut data: Vec<u8>, step: &Value, request: &Value, ports: &Ports) -> Value {
     let mut out = Vec::new();
     while !data.is_empty() {
         let end = client::find(&data, b"\r\n\r\n").filter(|_| data.starts_with(b"HTTP/"));
