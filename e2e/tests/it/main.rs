@@ -3,6 +3,13 @@
 //! One cluster serves all scenarios, one after the other, in the order of this file. It is brought up when
 //! the first one runs and removed after the last. `FLOTILLA_E2E_KEEP=1` leaves it, and takes it up again.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the whole crate is tests: a broken expectation ends them"
+)]
+
 mod identity;
 mod input;
 mod install;

@@ -90,7 +90,7 @@ pub(super) fn run(args: &TranslateArgs) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("failed to write the configuration")?;
     match outcomes {
         Some(path) => {
-            let lines: Vec<Line> = translation.outcomes.iter().map(Line::of).collect();
+            let lines: Vec<Line<'_>> = translation.outcomes.iter().map(Line::of).collect();
             let text = serde_saphyr::to_string(&lines).context("failed to print outcomes")?;
             std::fs::write(path, text)
                 .with_context(|| format!("failed to write {}", path.display()))

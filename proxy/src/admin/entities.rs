@@ -223,7 +223,11 @@ pub(super) fn belongs(entity: &Value, field: &str, id: &Value) -> bool {
 }
 
 /// A parent for its children; nobody learns why there is none.
-pub(super) fn find_parent<'a>(declared: &'a Declared, kind: &str, key: &str) -> Result<&'a Value, Reply> {
+pub(super) fn find_parent<'a>(
+    declared: &'a Declared,
+    kind: &str,
+    key: &str,
+) -> Result<&'a Value, Reply> {
     find(declared, kind, key).map_err(|reply| {
         let named = kind == "certificates" && !schema::is_uuid(key);
         if named { reply } else { Reply::not_found() }

@@ -212,9 +212,9 @@ fn line<'a>(buffer: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
 
-    fn check(bytes: &[u8], want: Option<Reply>) {
+    fn check(bytes: &[u8], want: impl Into<Option<Reply>>) {
         let mut at = 0;
-        assert_eq!(parse(bytes, &mut at, 0).unwrap(), want);
+        assert_eq!(parse(bytes, &mut at, 0).unwrap(), want.into());
     }
 
     #[test]

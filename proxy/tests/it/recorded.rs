@@ -207,8 +207,12 @@ impl Run<'_> {
         drop(memory);
         let first = step["first"].as_bool().unwrap_or(false);
         let kept = all.iter().filter(fits).take(if first { 1 } else { usize::MAX });
-        let names: Vec<&str> =
-            step["with_headers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let names: Vec<&str> = step["with_headers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         kept.map(|one| {
             let body = one["body"].as_str().unwrap_or_default();
             let mut body: Value = serde_json::from_str(body).unwrap_or_default();
@@ -429,8 +433,7 @@ fn cases(folder: &Path, prefix: &str) -> Vec<(String, Value)> {
     for path in files {
         let area = path.file_stem().unwrap().to_string_lossy().into_owned();
         if area.starts_with(prefix) {
-            let cases: Vec<Value> =
-                serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
             // Cases that demand fixed ports depend on what else runs on the machine.
             let free = cases.into_iter().filter(|case| case.get("ports").is_none());
             all.extend(free.map(|case| (area.clone(), case)));

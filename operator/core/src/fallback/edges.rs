@@ -68,9 +68,10 @@ impl Edges<'_> {
                 self.on(ingress, Kind::Service, namespace, &service.name);
             }
             if let Some(resource) = &backend.resource
-                && resource.kind == Kind::KongServiceFacade.name() {
-                    self.on(ingress, Kind::KongServiceFacade, namespace, &resource.name);
-                }
+                && resource.kind == Kind::KongServiceFacade.name()
+            {
+                self.on(ingress, Kind::KongServiceFacade, namespace, &resource.name);
+            }
         }
     }
 

@@ -80,12 +80,13 @@ impl Loader {
         }
         let header = Header::of(&document);
         if header.kind.ends_with("List")
-            && let Some(items) = document.get("items").and_then(Value::as_array) {
-                for item in items {
-                    self.document(source, item.clone());
-                }
-                return;
+            && let Some(items) = document.get("items").and_then(Value::as_array)
+        {
+            for item in items {
+                self.document(source, item.clone());
             }
+            return;
+        }
         let group = header.api_version.rsplit_once('/').map_or("", |(group, _)| group);
         match Kind::find(group, &header.kind) {
             Some(kind) => self.object(kind, source, document),
@@ -168,9 +169,11 @@ impl Loader {
 /// and a Secret's plain `stringData` becomes `data`.
 fn fill(kind: Kind, document: &mut Value) {
     if let Some(meta) = document.get_mut("metadata").and_then(Value::as_object_mut)
-        && kind.namespaced() && !meta.contains_key("namespace") {
-            meta.insert("namespace".into(), "default".into());
-        }
+        && kind.namespaced()
+        && !meta.contains_key("namespace")
+    {
+        meta.insert("namespace".into(), "default".into());
+    }
     if kind == Kind::Secret {
         let plain = document.as_object_mut().and_then(|secret| secret.remove("stringData"));
         if let (Some(Value::Object(plain)), Some(secret)) = (plain, document.as_object_mut()) {

@@ -239,7 +239,6 @@ fn service<'a, 'r>(
             retries: Some(RETRIES),
             ..Service::default()
         },
-        namespace,
         backends: vec![Backend {
             kind: if facade { BackendKind::Facade } else { BackendKind::Service },
             namespace,
@@ -299,6 +298,7 @@ fn route<'a>(
 }
 
 /// What an expression compares: a host and paths.
+#[derive(Clone, Copy)]
 struct Hosted<'a, 'p> {
     host: &'a str,
     paths: &'p [&'a HTTPIngressPath],

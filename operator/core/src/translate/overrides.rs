@@ -121,7 +121,7 @@ pub(super) fn apply(ctx: &mut Context<'_>, rule: &mut RouteRule<'_>) {
     let RouteRule { route, origin, plugins: _, extensions: _, settled } = rule;
     let origin = *origin;
     route.https_redirect_status_code.get_or_insert(426);
-    if origin.meta.annotations.as_ref().is_none_or(std::collections::BTreeMap::is_empty) {
+    if origin.meta.annotations.as_ref().is_none_or(BTreeMap::is_empty) {
         if !ctx.options.expressions() {
             route.path_handling.get_or_insert_with(|| "v0".into());
         }

@@ -126,7 +126,7 @@ pub(super) fn plugins<'a>(
         match find(ctx, namespace, name) {
             Some(definition) => {
                 let guards = closed::guards(definition.plugin);
-                if !emit(ctx, definition, &uses, &mut plugins) && guards {
+                if !emit(ctx, &definition, &uses, &mut plugins) && guards {
                     closed.add(&uses);
                 }
             }
@@ -344,11 +344,11 @@ fn entity(ctx: &mut Context<'_>, definition: &Definition<'_>) -> Option<Plugin> 
 /// Emits a plugin for each use; says whether it could be read.
 fn emit<'a>(
     ctx: &mut Context<'a>,
-    definition: Definition<'a>,
+    definition: &Definition<'a>,
     uses: &[Use<'_, 'a>],
     plugins: &mut Vec<Plugin>,
 ) -> bool {
-    let Some(entity) = entity(ctx, &definition) else { return false };
+    let Some(entity) = entity(ctx, definition) else { return false };
     for used in uses {
         let Plugin { service, route, consumer, consumer_group, .. } = used.plugin();
         let mut plugin = Plugin { service, route, consumer, consumer_group, ..entity.clone() };

@@ -68,8 +68,6 @@ pub(crate) struct Rules<'a> {
 pub(crate) struct ServiceRule<'a> {
     /// The entity; its `host` is the name of its upstream. The port is resolved later.
     pub(crate) service: Service,
-    /// The namespace of the parent, in which annotations look names up.
-    pub(crate) namespace: &'a str,
     /// Where requests go. Empty means that no backend is valid.
     pub(crate) backends: Vec<Backend<'a>>,
     /// The object on whose behalf the service exists, for tags and failures.

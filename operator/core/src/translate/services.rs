@@ -32,7 +32,7 @@ pub(super) fn assemble<'a>(
     policies: &ByService<'a, BackendTls<'a>>,
     known: &mut BTreeSet<String>,
 ) -> (Option<Assembled<'a>>, Option<Upstream>) {
-    let ServiceRule { mut service, namespace: _, backends, parent, routes, plugins } = rule;
+    let ServiceRule { mut service, backends, parent, routes, plugins } = rule;
     let name = service.name.clone().unwrap_or_default();
     let (found, agreed) = resolve(ctx, parent, &name, &backends);
     let pairs: Vec<(Backend<'a>, Option<Resolved<'a>>)> =
@@ -58,7 +58,9 @@ pub(super) fn assemble<'a>(
         if let Some(first) = distinct.first() {
             annotate(ctx, &mut service, first.origin);
             client_certificate = certificate(ctx, first.origin);
-            if let Some(secret) = client_certificate { ctx.outcomes.configured(secret.reference()) }
+            if let Some(secret) = client_certificate {
+                ctx.outcomes.configured(secret.reference());
+            }
             authorities(ctx, &mut service, first.origin);
         }
     }

@@ -108,7 +108,6 @@ impl<'a> Stream<'a> {
                 retries: (!udp).then_some(RETRIES),
                 ..Service::default()
             },
-            namespace,
             backends: vec![Backend {
                 kind: BackendKind::Service,
                 namespace,

@@ -28,9 +28,10 @@ pub(super) fn apply(
         }
         policy(ctx, upstream, origin);
         if let Some(header) = origin.annotation("konghq.com/host-header")
-            && !header.is_empty() {
-                upstream.host_header = Some(header.to_owned());
-            }
+            && !header.is_empty()
+        {
+            upstream.host_header = Some(header.to_owned());
+        }
     }
 }
 

@@ -1,5 +1,12 @@
 //! Tests of the core from outside.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the whole crate is tests: a broken expectation ends them"
+)]
+
 mod golden;
 mod laws;
 mod recorded;

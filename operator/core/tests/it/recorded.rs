@@ -92,10 +92,10 @@ fn sort(value: &mut Value) {
                     "consumer_group_consumers",
                     "degraphql_routes",
                 ];
-                if let Value::Array(items) = child {
-                    if unordered.contains(&key.as_str()) {
-                        items.sort_by_key(ToString::to_string);
-                    }
+                if let Value::Array(items) = child
+                    && unordered.contains(&key.as_str())
+                {
+                    items.sort_by_key(ToString::to_string);
                 }
             }
         }

@@ -256,7 +256,7 @@ impl World {
                 }
             }
             Happening::WriteLease(operator, sent, record) => {
-                self.write_lease(operator, sent, record)
+                self.write_lease(operator, sent, record);
             }
             Happening::Fault => self.fault(),
             Happening::Revise => {

@@ -177,8 +177,8 @@ fn connect(address: SocketAddr, tls: &Value) -> Result<Stream, Failure> {
     config.enable_sni = sni.is_some();
     let name = ServerName::try_from(sni.unwrap_or("localhost").to_owned())
         .map_err(|_| Failure("SSLError"))?;
-    let mut session = rustls::ClientConnection::new(Arc::new(config), name)
-        .map_err(|_| Failure("SSLError"))?;
+    let mut session =
+        rustls::ClientConnection::new(Arc::new(config), name).map_err(|_| Failure("SSLError"))?;
     while session.is_handshaking() {
         session.complete_io(&mut stream).map_err(|error| match error.kind() {
             io::ErrorKind::ConnectionReset => Failure("ConnectionResetError"),
@@ -326,7 +326,6 @@ pub(super) fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
 }
 
 /// Status, version, reason and headers of an answer's head.
-#[expect(clippy::type_complexity, reason = "the four parts of a head")]
 pub(super) fn head(bytes: &[u8]) -> Option<(u16, String, String, Vec<(String, String)>)> {
     let text: String = bytes.iter().copied().map(char::from).collect();
     let mut lines = text.split("\r\n");
@@ -378,8 +377,7 @@ pub(super) fn body(
         return (std::mem::take(data), true);
     }
     let mut out = Vec::new();
-    loop {
-        let Some(at) = find(data, b"\r\n") else { break };
+    while let Some(at) = find(data, b"\r\n") {
         let line = String::from_utf8_lossy(&data[..at]).into_owned();
         let size = line.split(';').next().unwrap_or_default().trim();
         let Ok(size) = usize::from_str_radix(size, 16) else { break };

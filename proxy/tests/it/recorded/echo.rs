@@ -111,7 +111,7 @@ fn accept(
                     .and_then(<[_]>::first)
                     .and_then(|one| super::client::common_name(one));
                 let seen = json!({ "sni": session.server_name(), "client": client });
-                serve(name, rustls::StreamOwned::new(session, stream), &memory, Some(seen));
+                serve(name, rustls::StreamOwned::new(session, stream), &memory, Some(&seen));
             }
         });
     }
@@ -185,18 +185,13 @@ fn read_line(reader: &mut impl BufRead, out: &mut String) -> Option<()> {
     Some(())
 }
 
-fn serve<S: Read + Write>(
-    name: &str,
-    stream: S,
-    memory: &Mutex<Memory>,
-    tls: Option<Value>,
-) {
+fn serve<S: Read + Write>(name: &str, stream: S, memory: &Mutex<Memory>, tls: Option<&Value>) {
     let mut reader = BufReader::new(stream);
     while let Some(request) = Request::read(&mut reader) {
         let closes = tls.is_some()
             || request.header("connection").eq_ignore_ascii_case("close")
             || request.version == "HTTP/1.0";
-        let Some(goes_on) = answer(name, &request, &mut reader, memory, tls.as_ref()) else {
+        let Some(goes_on) = answer(name, &request, &mut reader, memory, tls) else {
             return;
         };
         if closes || !goes_on {

@@ -16,18 +16,15 @@ fn regex(text: &str) -> Regex {
     Regex::new(text).unwrap()
 }
 
-static UUID: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
-});
+static UUID: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"));
 static PRODUCT: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(kong|flotilla)/\d[\w.-]*"));
 static REQUEST_ID: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"("request_id"\s*:\s*")[0-9a-f]{32}"#));
-static REQUEST_ID_TEXT: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"(request_id: |Request ID: |<p>Request ID: |requestid>)[0-9a-f]{32}")
-});
-static LATENCY: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"^x-kong-(upstream|proxy|response|total|third-party|client)-latency$")
-});
+static REQUEST_ID_TEXT: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"(request_id: |Request ID: |<p>Request ID: |requestid>)[0-9a-f]{32}"));
+static LATENCY: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"^x-kong-(upstream|proxy|response|total|third-party|client)-latency$"));
 static REPEAT: LazyLock<Regex> = LazyLock::new(|| regex(r"\$\{(.)\*(\d+)\}"));
 static NAME: LazyLock<Regex> = LazyLock::new(|| regex(r"\$(PROXY|TLS|[ABCSWZ])\b"));
 static IDS: LazyLock<Regex> = LazyLock::new(|| {
@@ -301,8 +298,7 @@ pub(super) fn observe(answer: Answer, step: &Value, ports: &Ports, samples: &mut
         pairs
             .into_iter()
             .map(|(name, value)| {
-                let value =
-                    if volatile.contains(&name) { "<volatile>".to_owned() } else { value };
+                let value = if volatile.contains(&name) { "<volatile>".to_owned() } else { value };
                 (name, value)
             })
             .collect()

@@ -94,9 +94,8 @@ fn tags(secret: &Secret) -> Option<Vec<String>> {
 fn key_auth(secret: &Secret) -> Found {
     let key = need(secret, "key-auth", "key")?;
     let claim = Claim { index: "key-auth on 'key'", value: key.clone() };
-    let ttl = match field(secret, "ttl").map(|text| text.trim().parse()).transpose() {
-        Ok(ttl) => ttl,
-        Err(_) => return Err("key-auth is invalid: ttl is no number of seconds".into()),
+    let Ok(ttl) = field(secret, "ttl").map(|text| text.trim().parse()).transpose() else {
+        return Err("key-auth is invalid: ttl is no number of seconds".into());
     };
     let credential = KeyAuth { key: Some(key), ttl, tags: tags(secret), ..KeyAuth::default() };
     Ok((Credential::Key(credential), Some(claim)))

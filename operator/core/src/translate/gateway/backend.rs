@@ -113,7 +113,6 @@ pub(super) fn service<'a>(
             retries: Some(DEFAULT_RETRIES),
             ..Service::default()
         },
-        namespace: origin.namespace(),
         backends,
         parent: origin,
         routes: Vec::new(),
