@@ -110,18 +110,16 @@ spec: {discovery: {services: [one]}, tls: {identity: InsecureNone}}
 }
 
 pub(crate) fn missing_service(product: &Product) -> Result<()> {
-    let namespace = "missing-service";
-    product.namespace(namespace)?;
     let fleet = format!(
         "apiVersion: flotilla.dev/v1alpha1
 kind: ProxyFleet
-metadata: {{name: lost, namespace: {namespace}}}
+metadata: {{name: lost, namespace: {RELEASE}}}
 spec: {{discovery: {{services: [nowhere]}}}}
 "
     );
     product.apply(&fleet)?;
     eventually("the fleet says which Service is missing", || {
-        let fleet = product.read(&["proxyfleet", "lost", "--namespace", namespace])?;
+        let fleet = product.read(&["proxyfleet", "lost", "--namespace", RELEASE])?;
         ensure!(!condition(&fleet, "Ready")?.starts_with("True"), "{}", fleet["status"]);
         ensure!(
             fleet["status"]["conditions"].to_string().contains("nowhere"),
@@ -136,7 +134,7 @@ spec: {{discovery: {{services: [nowhere]}}}}
         "the release's fleet suffers: {}",
         own["status"]
     );
-    product.forget(namespace)
+    product.kubectl_here(&["delete", "proxyfleet", "lost"]).map(drop)
 }
 
 pub(crate) fn full_disk(product: &Product) -> Result<()> {
