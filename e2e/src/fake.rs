@@ -183,7 +183,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 
 const JSON: &str = "application/json; charset=utf-8";
 const ROOT: &str = r#"{"version":"3.9.0","tagline":"Welcome to kong","hostname":"fake","node_id":"8f0c52de-7d40-4b2b-9b60-2f3c5b1c0a11","configuration":{"database":"off","router_flavor":"expressions","role":"traditional"}}"#;
-const REFUSAL: &str = r#"{"code":14,"name":"invalid declarative configuration","message":"declarative config is invalid: {}","fields":{},"flattened_errors":[{"entity_type":"route","entity_name":"fake.refused.example","entity_tags":["k8s-name:refused","k8s-namespace:fake","k8s-kind:Ingress"],"errors":[{"type":"field","field":"paths","messages":["this proxy refuses everything"]}]}]}"#;
+const REFUSAL: &str = r#"{"code":14,"name":"invalid declarative configuration","message":"declarative config is invalid: {}","fields":{},"flattened_errors":[{"entity_type":"route","entity_name":"fake.refused.example","entity_tags":["k8s-name:refused","k8s-namespace:fake","k8s-kind:Ingress"],"errors":[{"type":"field","field":"paths.1","message":"this proxy refuses everything"}]}]}"#;
 
 /// Reads one request; none when the client has gone.
 fn read(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {

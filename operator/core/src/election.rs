@@ -96,6 +96,7 @@ pub struct Candidate {
     timing: Timing,
     seen: Option<Seen>,
     held: Option<Held>,
+    vanished: Option<Moment>,
 }
 
 #[derive(Clone, Debug)]
@@ -114,7 +115,7 @@ impl Candidate {
     /// A candidate whose identity no other process ever uses.
     #[must_use]
     pub const fn new(identity: Arc<str>, timing: Timing) -> Self {
-        Self { identity, timing, seen: None, held: None }
+        Self { identity, timing, seen: None, held: None, vanished: None }
     }
 
     /// The name written into the Lease.
@@ -126,10 +127,13 @@ impl Candidate {
     /// The record was read, or an event showed it; `None` when there is none.
     pub fn observe(&mut self, now: Moment, record: Option<Record>) {
         let Some(record) = record else {
-            self.seen = None;
             self.held = None;
+            if self.seen.take().is_some() {
+                self.vanished = Some(now);
+            }
             return;
         };
+        self.vanished = None;
         if record.holder != *self.identity {
             self.held = None;
         }
@@ -148,7 +152,11 @@ impl Candidate {
     /// The next step at `now`.
     #[must_use]
     pub fn step(&self, now: Moment) -> Step {
-        let Some(seen) = &self.seen else { return Step::Create };
+        let Some(seen) = &self.seen else {
+            // Whoever held a lease that somebody deleted may not know yet, and acts for as long as it lasts.
+            let free = self.vanished.map(|since| since.after(self.timing.duration));
+            return free.filter(|free| now < *free).map_or(Step::Create, Step::Wait);
+        };
         let version = seen.record.version.clone();
         if let Some(held) = self.held {
             let due = held.renewed.after(self.timing.retry);
@@ -209,6 +217,16 @@ mod tests {
         assert_eq!(us.step(at(0)), Step::Create);
         us.wrote(at(0), record("us", 1, "7"));
         assert_eq!(us.role().term_at(at(1)), Some(1));
+    }
+
+    #[test]
+    fn deleted_lease_is_made_again_only_after_its_holder_must_have_stopped() {
+        let mut us = candidate();
+        us.observe(at(0), Some(record("them", 3, "9")));
+        us.observe(at(1), None);
+        us.observe(at(5), None);
+        assert_eq!(us.step(at(5)), Step::Wait(at(7)));
+        assert_eq!(us.step(at(7)), Step::Create);
     }
 
     #[test]
