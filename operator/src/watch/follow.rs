@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -18,6 +19,9 @@ use tracing::{debug, info, warn};
 use super::catalog::Kinds;
 use super::guarded::Guarded;
 use super::store::Store;
+
+/// How long the store rests before it asks again after a list that is not believed.
+const DISBELIEF: Duration = Duration::from_secs(1);
 
 /// Which changes of an object others should look at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -172,6 +176,7 @@ impl<K: DeserializeOwned + Send + Sync + 'static> Follow<K> {
                 Event::InitDone => {
                     if list.is_empty() && !self.store.is_empty() && !self.is_empty(&api).await {
                         warn!(kind = self.store.name(), "empty list is not believed, asking again");
+                        tokio::time::sleep(DISBELIEF).await;
                         return;
                     }
                     self.store.replace(std::mem::take(&mut list));

@@ -20,6 +20,8 @@ type Answer = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, std::io::
 struct World {
     lists: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
     watches: Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<String>>>>,
+    /// The path whose lists are wrongly empty, and how often a doubter asked for one object.
+    emptied: Arc<Mutex<Option<(String, usize)>>>,
 }
 
 impl World {
@@ -50,7 +52,14 @@ impl World {
             });
             return Response::new(http_body_util::StreamBody::new(frames).boxed_unsync());
         }
-        let items = self.lists.lock().unwrap().get(&path).cloned().unwrap_or_default();
+        let mut items = self.lists.lock().unwrap().get(&path).cloned().unwrap_or_default();
+        if let Some((_, doubts)) = self.emptied.lock().unwrap().as_mut().filter(|one| one.0 == path)
+        {
+            match query.is_some_and(|query| query.split('&').any(|one| one == "limit=1")) {
+                true => *doubts += 1,
+                false => items.clear(),
+            }
+        }
         let list = json!({ "metadata": { "resourceVersion": "10" }, "items": items });
         let whole = http_body_util::Full::from(serde_json::to_vec(&list).unwrap());
         Response::new(whole.map_err(|never| match never {}).boxed_unsync())
@@ -140,4 +149,25 @@ async fn optional_kind_appears_and_vanishes_with_its_definition() {
     until(&stores, |seen| seen.kong_plugins.len() == 1).await;
     world.send(DEFINITIONS, "DELETED", &plugin_definition()).await;
     until(&stores, |seen| seen.kong_plugins.is_empty()).await;
+}
+
+#[tokio::test]
+async fn list_that_is_wrongly_empty_deletes_nothing() {
+    let world = World::default();
+    world.put(INGRESSES, vec![ingress("web", &json!({}))]);
+    let (_tasks, stores, _readiness) = start(&world);
+    stores.ready.clone().wait_for(|ready| *ready).await.unwrap();
+    *world.emptied.lock().unwrap() = Some((INGRESSES.to_owned(), 0));
+    let gone = json!({ "kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": "" });
+    world.send(INGRESSES, "ERROR", &gone).await;
+    while world.emptied.lock().unwrap().as_ref().unwrap().1 == 0 {
+        tokio::task::yield_now().await;
+    }
+    *world.emptied.lock().unwrap() = None;
+    world.put(INGRESSES, vec![ingress("web", &json!({})), ingress("api", &json!({}))]);
+    until(&stores, |seen| {
+        assert!(!seen.ingresses.is_empty());
+        seen.ingresses.len() == 2
+    })
+    .await;
 }
