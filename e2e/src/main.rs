@@ -23,7 +23,11 @@ enum Verb {
     /// Bring up a cluster, leave it running, and print how to reach it.
     Up,
     /// Take that cluster down and remove every trace of it.
-    Down,
+    Down {
+        /// The cluster of a test run that did not end, instead.
+        #[arg(long)]
+        test: bool,
+    },
     /// Build the images and install the product in that cluster with helm, or bring the release up to date.
     Install,
     /// Measure the product in a cluster of its own, and print the tables.
@@ -50,7 +54,8 @@ enum Verb {
 fn main() -> Result<()> {
     match Arguments::parse().verb {
         Verb::Up => up(),
-        Verb::Down => cluster::remove(&Place::development()),
+        Verb::Down { test: false } => cluster::remove(&Place::development()),
+        Verb::Down { test: true } => cluster::remove(&Place::test()),
         Verb::Install => install(),
         Verb::Bench => measure(),
         Verb::Conformance { report, flags } => conform(&report, &flags),

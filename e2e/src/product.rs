@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::http::{Answer, Client};
 use crate::images;
 use crate::oci::Image;
-use crate::wait::eventually;
+use crate::wait::{PATIENCE, eventually, within};
 
 /// The namespace and the name of the release.
 pub const RELEASE: &str = "flotilla";
@@ -150,7 +151,9 @@ impl Product {
 
     /// Waits until the release has exactly `count` proxies, each with an instance that is synced.
     pub fn wait_for_proxies(&self, count: usize) -> Result<Vec<Pod>> {
-        eventually(&format!("{count} proxies are synced"), || {
+        // Fifty containers take a while to start on two cores.
+        let patience = PATIENCE + Duration::from_secs(8) * u32::try_from(count)?;
+        within(patience, &format!("{count} proxies are synced"), || {
             let pods = self.pods("proxy")?;
             let instances = self.instances(RELEASE)?;
             let synced = |pod: &&Pod| {
