@@ -60,6 +60,17 @@ impl Drop for Gateway {
 }
 
 impl Gateway {
+    /// Whether it is this very process that answers, on all ports.
+    fn answers(&self) -> bool {
+        let asked = json!({ "path": "/" });
+        let Ok(answer) = client::send(self.addresses["admin"], &asked) else { return false };
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        body["pids"]["master"] == self.process.id()
+            && ["proxy", "tls", "status"]
+                .iter()
+                .all(|name| std::net::TcpStream::connect(self.addresses[name]).is_ok())
+    }
+
     /// Starts one; another process may take a port between its choice and its use, then others
     /// are chosen.
     fn start(flavor: &str) -> Self {
@@ -92,8 +103,7 @@ impl Gateway {
         let addresses: HashMap<_, _> = names.into_iter().zip(ports).collect();
         let mut gateway = Self { process, addresses, _prefix: prefix };
         let deadline = Instant::now() + Duration::from_secs(60);
-        let asked = json!({ "path": "/status" });
-        while client::send(gateway.addresses["status"], &asked).is_err() {
+        while !gateway.answers() {
             if Instant::now() >= deadline || gateway.process.try_wait().ok()?.is_some() {
                 return None;
             }
@@ -491,7 +501,7 @@ fn recorded_cases_come_out_as_listed() {
         // For whoever updates expected.yaml: one failed case a line.
         let names: Vec<&str> =
             failed.iter().map(|one| one.lines().next().unwrap_or_default()).collect();
-        std::fs::write(path, names.join("\n")).unwrap();
+        std::fs::write(path, names.join("\n") + "\n").unwrap();
     }
     assert!(failed.is_empty(), "not as recorded:\n{}", failed.join("\n"));
     assert!(cured.is_empty(), "as recorded now, take off the list:\n{}", cured.join("\n"));

@@ -106,12 +106,10 @@ fn base(expressions: bool) -> Record {
             not_empty(Field::string()).default("v0").one_of(&["v0", "v1"]).describe("Controls how the Service path, Route path and requested path are combined when sending a request to the upstream."),
         ),
     ]);
-    let not_tls = not_empty(Field::string()).required().not_one_of(&[
-        "grpcs",
-        "https",
-        "tls",
-        "tls_passthrough",
-    ]);
+    // Kong shows what it has used already with more properties.
+    let text = Field::string();
+    let text = if expressions { text } else { not_empty(text).required() };
+    let not_tls = text.not_one_of(&["grpcs", "https", "tls", "tls_passthrough"]);
     Record::new(fields)
         .check(EntityCheck::Conditional {
             if_field: "protocols",

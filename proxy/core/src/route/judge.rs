@@ -18,8 +18,8 @@ use super::engine::schema;
 pub fn judge(route: &Map<String, Value>) -> Result<(), String> {
     match route.get("expression").and_then(Value::as_str) {
         Some(text) => check(text),
-        // Only a regular expression among the fields can be beyond the engine.
-        None if has_bad_regex(route) => check(&expression(route)),
+        // Only a regular expression or a header without values can be beyond the engine.
+        None if has_bad_regex(route) || has_empty_header(route) => check(&expression(route)),
         None => Ok(()),
     }
 }
@@ -78,6 +78,12 @@ fn has_bad_regex(route: &Map<String, Value>) -> bool {
         one.strip_prefix("~*").map(str::to_owned)
     });
     paths.chain(headers).any(|regex| regex_syntax::parse(&regex).is_err())
+}
+
+fn has_empty_header(route: &Map<String, Value>) -> bool {
+    let headers = route.get("headers").and_then(Value::as_object);
+    let mut values = headers.into_iter().flat_map(Map::values);
+    values.any(|values| values.as_array().is_some_and(Vec::is_empty))
 }
 
 fn quote(text: &str) -> String {

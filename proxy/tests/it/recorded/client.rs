@@ -315,7 +315,10 @@ fn read_answer(stream: &mut Stream, method: &str) -> Result<Answer, Failure> {
                 break;
             }
         }
-        let body = body(&mut data, status, method, &headers).0;
+        let (body, whole) = body(&mut data, status, method, &headers);
+        if !whole {
+            return Err(Failure("IncompleteRead"));
+        }
         return Ok(Answer { status, headers, body, certificate: None });
     }
 }
@@ -337,7 +340,7 @@ pub(super) fn head(bytes: &[u8]) -> Option<(u16, String, String, Vec<(String, St
     let headers = lines
         .map(|line| {
             let (name, value) = line.split_once(':').unwrap_or((line, ""));
-            (name.to_owned(), value.trim().to_owned())
+            (name.to_owned(), value.trim_start_matches([' ', '\t']).to_owned())
         })
         .collect();
     Some((status, version, reason, headers))

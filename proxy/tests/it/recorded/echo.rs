@@ -139,7 +139,7 @@ impl Request {
                 break;
             }
             let (name, value) = line.split_once(':')?;
-            headers.push((name.to_owned(), value.trim().to_owned()));
+            headers.push((name.to_owned(), value.trim_start_matches([' ', '\t']).to_owned()));
         }
         Some(Self { method, uri, version, headers })
     }
@@ -291,7 +291,7 @@ fn write(
         .filter_map(|(what, value)| Some((what.strip_prefix("h.")?, value.as_str())))
         .collect();
     let kind = if text.is_some() { "text/plain" } else { "application/json" };
-    let body = text.unwrap_or_else(|| seen.to_string());
+    let body = text.unwrap_or_else(|| super::observe::python(seen));
     if !own.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
         out.extend(format!("Content-Type: {kind}\r\n").bytes());
     }

@@ -220,19 +220,36 @@ fn sort(value: &mut Value, path: &str, ports: &Ports) {
     });
 }
 
-/// JSON as the recorder's language writes it, by which it sorted.
-fn python(value: &Value) -> String {
+/// JSON as the recorder's language writes it: blanks after separators, nothing beyond ASCII.
+pub fn python(value: &Value) -> String {
     match value {
         Value::Array(all) => {
             format!("[{}]", all.iter().map(python).collect::<Vec<_>>().join(", "))
         }
         Value::Object(map) => {
-            let all: Vec<String> =
-                map.iter().map(|(k, v)| format!("{}: {}", json!(k), python(v))).collect();
+            let all: Vec<String> = map
+                .iter()
+                .map(|(name, value)| format!("{}: {}", ascii(&json!(name)), python(value)))
+                .collect();
             format!("{{{}}}", all.join(", "))
         }
-        other => other.to_string(),
+        other => ascii(other),
     }
+}
+
+fn ascii(scalar: &Value) -> String {
+    let mut out = String::new();
+    let mut units = [0; 2];
+    for letter in scalar.to_string().chars() {
+        if letter.is_ascii() {
+            out.push(letter);
+        } else {
+            for unit in letter.encode_utf16(&mut units) {
+                out += &format!("\\u{unit:04x}");
+            }
+        }
+    }
+    out
 }
 
 /// Values at the paths become the names of their types.
@@ -378,7 +395,8 @@ fn replaced(pairs: Vec<(String, String)>, step: &Value) -> Vec<(String, String)>
         .into_iter()
         .flatten()
         .map(|rule| {
-            let to = rule[1].as_str().unwrap_or_default().replace("\\1", "${1}");
+            let to = rule[1].as_str().unwrap_or_default();
+            let to = regex(r"\\(\d)").replace_all(to, "$${${1}}").into_owned();
             (regex(rule[0].as_str().unwrap_or_default()), to)
         })
         .collect();
