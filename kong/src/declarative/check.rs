@@ -13,7 +13,7 @@ use super::{
     Context,
     gather::{Arena, time},
 };
-use crate::schema::{Fault, Field, Kind, References};
+use crate::schema::{Fault, Kind, References};
 
 /// Faults by the path of lists and places from the top.
 pub(super) enum Faults {
@@ -132,16 +132,9 @@ fn judge_fields(arena: &mut Arena, at: usize, context: &Context<'_>) -> bool {
     !item.faults.is_empty()
 }
 
-/// The field's type and whether it must be there, for each reference of the entity.
-fn references(arena: &Arena, at: usize) -> Vec<(&'static str, &'static str, bool)> {
-    let record = &arena.items[at].schema.record;
-    let fields = record.fields.iter();
-    fields
-        .filter_map(|(name, field): &(&'static str, Field)| match field.kind {
-            Kind::Foreign(kind) => Some((*name, kind, field.required == Some(true))),
-            _ => None,
-        })
-        .collect()
+/// The references of the entity: field, kind, whether it must be there.
+fn references(arena: &Arena, at: usize) -> &'static [(&'static str, &'static str, bool)] {
+    &arena.items[at].schema.links
 }
 
 /// Whether references are not as Kong first wants them.
@@ -151,8 +144,8 @@ fn first_look(arena: &Arena, at: usize) -> bool {
     if item.schema.name == "basicauth_credentials" {
         return true;
     }
-    references(arena, at).into_iter().any(|(field, _, _)| {
-        let value = item.entity.get(field).unwrap_or(&Value::Null);
+    references(arena, at).iter().any(|(field, _, _)| {
+        let value = item.entity.get(*field).unwrap_or(&Value::Null);
         match item.parent {
             Some(_) => !value.is_null(),
             None => !matches!(value, Value::Null) && value.as_str().is_none_or(str::is_empty),
@@ -162,7 +155,7 @@ fn first_look(arena: &Arena, at: usize) -> bool {
 
 /// Puts ids in and judges references.
 fn second_look(arena: &mut Arena, at: usize, directory: &Directory) {
-    for (field, kind, required) in references(arena, at) {
+    for &(field, kind, required) in references(arena, at) {
         let parent = arena.items[at].parent.filter(|(_, name)| *name == field);
         let item = &arena.items[at];
         let nested_sni = item.schema.name == "snis" && parent.is_some();
@@ -248,7 +241,7 @@ fn refuse_repeats(arena: &Arena) -> Result<(), Faults> {
 fn refuse_dangling(arena: &Arena, directory: &Directory) -> Result<(), Faults> {
     let mut dangling: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
     for (at, item) in arena.items.iter().enumerate() {
-        for (field, kind, _) in references(arena, at) {
+        for &(field, kind, _) in references(arena, at) {
             if item.parent.is_some_and(|(_, name)| name == field) {
                 continue;
             }
@@ -315,7 +308,7 @@ fn settle_algorithm(upstream: &mut Map<String, Value>) {
 
 /// Puts in what is not a default: references as ids, times, keys, hashes.
 fn fill(arena: &mut Arena, at: usize, directory: &Directory, context: &Context<'_>) {
-    for (field, kind, _) in references(arena, at) {
+    for &(field, kind, _) in references(arena, at) {
         let parent = arena.items[at].parent.filter(|(_, name)| *name == field);
         let id = match arena.items[at].entity.get(field) {
             _ if parent.is_some() => {

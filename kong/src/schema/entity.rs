@@ -48,6 +48,8 @@ pub struct EntitySchema {
     pub endpoint_key: Option<&'static str>,
     /// The fields that make its key, when it has no name of its own.
     pub cache_key: Option<&'static [&'static str]>,
+    /// The fields that name other entities, the kinds that they name, and whether they must.
+    pub links: Vec<(&'static str, &'static str, bool)>,
     variants: Variants,
 }
 
@@ -65,7 +67,14 @@ enum Variants {
 
 impl EntitySchema {
     fn new(name: &'static str, record: Record) -> Self {
-        Self { name, record, endpoint_key: None, cache_key: None, variants: Variants::None }
+        let links = record.fields.iter();
+        let links = links
+            .filter_map(|(name, field)| match field.kind {
+                Kind::Foreign(kind) => Some((*name, kind, field.required == Some(true))),
+                _ => None,
+            })
+            .collect();
+        Self { name, record, endpoint_key: None, cache_key: None, links, variants: Variants::None }
     }
 
     fn named_by(mut self, field: &'static str) -> Self {
@@ -119,10 +128,7 @@ impl EntitySchema {
 
     /// The fields that name other entities, and the kinds that they name.
     pub fn references(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        self.record.fields.iter().filter_map(|(name, field)| match field.kind {
-            Kind::Foreign(kind) => Some((*name, kind)),
-            _ => None,
-        })
+        self.links.iter().map(|(name, kind, _)| (*name, *kind))
     }
 
     /// `GET /schemas/<kind>`.

@@ -26,16 +26,18 @@ impl Record {
         if !self.shorthands.is_empty() {
             self.expand(entity, &mut faults);
         }
-        for name in entity.keys() {
-            if self.field(name).is_none() && !faults.contains_key(name) {
-                faults.insert(name.clone(), "unknown field".into());
-            }
-        }
+        let mut known = 0;
         for (name, field) in &self.fields {
             let value = match entity.get_mut(*name) {
-                Some(value) => value,
+                Some(value) => {
+                    known += 1;
+                    value
+                }
                 None => match field.missing() {
-                    Missing::Value(value) => entity.entry(*name).or_insert(value),
+                    Missing::Value(value) => {
+                        known += 1;
+                        entity.entry(*name).or_insert(value)
+                    }
                     Missing::Auto => continue,
                     Missing::Fault => {
                         faults.insert((*name).to_owned(), "required field missing".into());
@@ -45,6 +47,11 @@ impl Record {
             };
             if let Err(fault) = field.accept(value, references) {
                 faults.insert((*name).to_owned(), fault);
+            }
+        }
+        if known < entity.len() {
+            for name in entity.keys().filter(|name| self.field(name).is_none()) {
+                faults.entry(name.clone()).or_insert_with(|| "unknown field".into());
             }
         }
         for check in &self.checks {

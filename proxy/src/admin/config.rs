@@ -273,9 +273,11 @@ fn write_scalar(value: &Value) -> String {
 
 /// Text without quotes where it can be read back as the same text.
 fn write_text(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '_')
+    const WORDS: [&str; 10] = ["true", "false", "yes", "no", "on", "off", "y", "n", "null", "none"];
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '_');
+    let plain = (begins || kong::schema::is_uuid(text))
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b))
-        && declarative::yaml(text).is_ok_and(|value| value == json!(text));
+        && !WORDS.contains(&text.to_ascii_lowercase().as_str());
     if plain {
         return text.to_owned();
     }

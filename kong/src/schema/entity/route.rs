@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{EntitySchema, Flavor, header, not_empty, null, protocol};
 use crate::schema::{
-    Check, Condition, EntityCheck, Fault, Field, Record, entity_check::get, typedef,
+    Check, Condition, EntityCheck, Fault, Field, Kind, Record, entity_check::get, typedef,
 };
 
 const STREAM: &str = "'tcp', 'tls', 'tls_passthrough' or 'udp'";
@@ -74,12 +74,30 @@ pub(super) fn schema() -> EntitySchema {
     let variants = Variants {
         classic: FAMILIES.map(|family| variant(&classic, family, false)),
         expressions: FAMILIES.map(|family| variant(&expressions, family, true)),
-        printed: [classic.clone(), expressions.clone()],
+        printed: [classic.clone(), unused(expressions.clone())],
     };
     EntitySchema {
         variants: super::Variants::Route(Box::new(variants)),
         ..EntitySchema::new("routes", expressions).named_by("name")
     }
+}
+
+/// The record as Kong shows it before its first use: without the properties that use adds.
+fn unused(mut record: Record) -> Record {
+    let no_length = |field: &mut Field| {
+        field.checks.retain(|check| !matches!(check, Check::LenMin(_)));
+    };
+    for (name, field) in &mut record.fields {
+        match (*name, &mut field.kind) {
+            ("protocols" | "paths", Kind::Set(elements) | Kind::Array(elements)) => {
+                no_length(elements);
+                elements.required = None;
+            }
+            ("id" | "path_handling", _) => no_length(field),
+            _ => {}
+        }
+    }
+    record
 }
 
 fn endpoint() -> Field {
@@ -93,12 +111,6 @@ fn base(expressions: bool) -> Record {
     fields.push(("name", not_empty(typedef::utf8_name())));
     fields.extend(behaviour_fields());
     fields.extend(matcher_fields());
-    if expressions {
-        fields.extend([
-            ("expression", not_empty(Field::string()).describe("Use Router Expression to perform route match. This option is only available when `router_flavor` is set to `expressions`.")),
-            ("priority", Field::integer().between(0, (1 << 46) - 1).required().default(0).describe("A number used to specify the matching order for expression routes. The higher the `priority`, the sooner an route will be evaluated. This field is ignored unless `expression` field is set.")),
-        ]);
-    }
     fields.extend([
         ("regex_priority", Field::integer().default(0).describe("A number used to choose which route resolves a given request when several routes match it using regexes simultaneously.")),
         (
@@ -106,6 +118,12 @@ fn base(expressions: bool) -> Record {
             not_empty(Field::string()).default("v0").one_of(&["v0", "v1"]).describe("Controls how the Service path, Route path and requested path are combined when sending a request to the upstream."),
         ),
     ]);
+    if expressions {
+        fields.extend([
+            ("expression", Field::string().describe("The route expression.")),
+            ("priority", Field::integer().between(0, (1 << 46) - 1).required().default(0).describe("A number used to specify the matching order for expression routes. The higher the `priority`, the sooner an route will be evaluated. This field is ignored unless `expression` field is set.")),
+        ]);
+    }
     // Kong shows what it has used already with more properties.
     let text = Field::string();
     let text = if expressions { text } else { not_empty(text).required() };

@@ -27,7 +27,7 @@ pub(super) struct Upstreams {
     /// What they remember.
     pub memory: Arc<Mutex<Memory>>,
     /// Sockets that must stay open.
-    _kept: (tokio::runtime::Runtime, tokio::net::TcpListener, TcpStream),
+    _kept: (tokio::runtime::Runtime, tokio::net::TcpListener, TcpStream, tokio::net::TcpSocket),
 }
 
 impl Upstreams {
@@ -45,9 +45,10 @@ impl Upstreams {
         ports.insert("S", listener.local_addr().unwrap().port());
         let (shared, tls) = (Arc::clone(&memory), server_tls(pem));
         std::thread::spawn(move || accept("S", &listener, &shared, Some(&tls)));
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Bound and not listening: nobody else gets the port, and nobody gets through to it.
+        let closed = tokio::net::TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         ports.insert("Z", closed.local_addr().unwrap().port());
-        drop(closed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let full = {
             let _inside = runtime.enter();
@@ -59,7 +60,7 @@ impl Upstreams {
         ports.insert("W", address.port());
         // Its queue is full with this one: no further connection gets through.
         let waiting = TcpStream::connect(address).unwrap();
-        Self { ports, memory, _kept: (runtime, full, waiting) }
+        Self { ports, memory, _kept: (runtime, full, waiting, closed) }
     }
 }
 
