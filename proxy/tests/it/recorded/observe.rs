@@ -221,7 +221,7 @@ fn sort(value: &mut Value, path: &str, ports: &Ports) {
 }
 
 /// JSON as the recorder's language writes it: blanks after separators, nothing beyond ASCII.
-pub fn python(value: &Value) -> String {
+pub(super) fn python(value: &Value) -> String {
     match value {
         Value::Array(all) => {
             format!("[{}]", all.iter().map(python).collect::<Vec<_>>().join(", "))
