@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
 use operator_core::election::{Candidate, Record, Role, Step, Timing};
@@ -157,13 +157,15 @@ impl Election {
         }
     }
 
+    /// Creates the lease, or swaps its spec if it still has the version that `lease` names. Labels and
+    /// annotations stay whose they are: helm deletes only what carries its own.
     async fn put(&self, create: bool, lease: &Lease) -> Result<Lease, LeaseError> {
-        let params = PostParams::default();
         let request = async {
             if create {
-                self.api.create(&params, lease).await
+                self.api.create(&PostParams::default(), lease).await
             } else {
-                self.api.replace(&self.settings.name, &params, lease).await
+                let swap = Patch::Merge(lease);
+                self.api.patch(&self.settings.name, &PatchParams::default(), &swap).await
             }
         };
         Ok(timeout(REQUEST, request).await.map_err(|_| LeaseError::Slow)??)
