@@ -200,9 +200,13 @@ impl Run<'_> {
     }
 
     fn sink(&self, step: &Value, name: &str) -> Value {
-        let deadline =
-            Instant::now() + Duration::from_secs_f64(step["wait"].as_f64().unwrap_or(3.0));
-        let wanted = usize::try_from(step["count"].as_u64().unwrap_or(1)).unwrap();
+        // As many as were recorded: how long they take is the machine's affair. That nothing comes
+        // can only be waited for.
+        let recorded = step["expect"].as_array().map_or(0, Vec::len);
+        let wait = step["wait"].as_f64().unwrap_or(3.0);
+        let wait = if recorded == 0 { wait } else { wait.max(20.0) };
+        let deadline = Instant::now() + Duration::from_secs_f64(wait);
+        let wanted = usize::try_from(step["count"].as_u64().unwrap_or(1)).unwrap().max(recorded);
         let fits = |one: &&Value| step["uri"].is_null() || one["uri"] == step["uri"];
         let mut memory = loop {
             let memory = self.upstreams.memory.lock().unwrap();
