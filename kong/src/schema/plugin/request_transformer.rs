@@ -10,118 +10,37 @@ pub(super) fn schema() -> PluginSchema {
         "config",
         Field::of(Record::new([
             ("http_method", typedef::http_method()),
-            (
-                "remove",
-                Field::of(Record::new([
-                    ("body", Field::array(Field::string()).required().default(json!([]))),
-                    (
-                        "headers",
-                        Field::array(Field::string().custom(pair::header))
-                            .required()
-                            .default(json!([])),
-                    ),
-                    ("querystring", Field::array(Field::string()).required().default(json!([]))),
-                ]))
-                .required(),
-            ),
-            (
-                "rename",
-                Field::of(Record::new([
-                    (
-                        "body",
-                        Field::array(Field::string().custom(pair::value))
-                            .required()
-                            .default(json!([])),
-                    ),
-                    (
-                        "headers",
-                        Field::array(Field::string().matches("^[^:]+:.*$").custom(pair::headers))
-                            .required()
-                            .default(json!([])),
-                    ),
-                    (
-                        "querystring",
-                        Field::array(Field::string().custom(pair::value))
-                            .required()
-                            .default(json!([])),
-                    ),
-                ]))
-                .required(),
-            ),
-            (
-                "replace",
-                Field::of(Record::new([
-                    (
-                        "body",
-                        Field::array(Field::string().custom(pair::value))
-                            .required()
-                            .default(json!([])),
-                    ),
-                    (
-                        "headers",
-                        Field::array(Field::string().matches("^[^:]+:.*$").custom(pair::header))
-                            .required()
-                            .default(json!([])),
-                    ),
-                    (
-                        "querystring",
-                        Field::array(Field::string().custom(pair::value))
-                            .required()
-                            .default(json!([])),
-                    ),
-                    ("uri", Field::string()),
-                ]))
-                .required(),
-            ),
-            (
-                "add",
-                Field::of(Record::new([
-                    (
-                        "body",
-                        Field::array(Field::string().custom(pair::value))
-                            .required()
-                            .default(json!([])),
-                    ),
-                    (
-                        "headers",
-                        Field::array(Field::string().matches("^[^:]+:.*$").custom(pair::header))
-                            .required()
-                            .default(json!([])),
-                    ),
-                    (
-                        "querystring",
-                        Field::array(Field::string().custom(pair::value))
-                            .required()
-                            .default(json!([])),
-                    ),
-                ]))
-                .required(),
-            ),
-            (
-                "append",
-                Field::of(Record::new([
-                    (
-                        "body",
-                        Field::array(Field::string().custom(pair::value))
-                            .required()
-                            .default(json!([])),
-                    ),
-                    (
-                        "headers",
-                        Field::array(Field::string().matches("^[^:]+:.*$").custom(pair::header))
-                            .required()
-                            .default(json!([])),
-                    ),
-                    (
-                        "querystring",
-                        Field::array(Field::string().custom(pair::value))
-                            .required()
-                            .default(json!([])),
-                    ),
-                ]))
-                .required(),
-            ),
+            ("remove", remove()),
+            ("rename", changes(header_pair().custom(pair::headers), [])),
+            ("replace", changes(header_pair().custom(pair::header), [("uri", Field::string())])),
+            ("add", changes(header_pair().custom(pair::header), [])),
+            ("append", changes(header_pair().custom(pair::header), [])),
         ]))
         .required(),
     )
+}
+
+/// What is taken away: names alone.
+fn remove() -> Field {
+    Field::of(Record::new([
+        ("body", list(Field::string())),
+        ("headers", list(Field::string().custom(pair::header))),
+        ("querystring", list(Field::string())),
+    ]))
+    .required()
+}
+
+/// What is changed: `name:value` pairs for body, headers and query string, and what the kind of change adds.
+fn changes<const N: usize>(headers: Field, more: [(&'static str, Field); N]) -> Field {
+    let pairs = || list(Field::string().custom(pair::value));
+    let fields = [("body", pairs()), ("headers", list(headers)), ("querystring", pairs())];
+    Field::of(Record::new(fields.into_iter().chain(more))).required()
+}
+
+fn header_pair() -> Field {
+    Field::string().matches("^[^:]+:.*$")
+}
+
+fn list(item: Field) -> Field {
+    Field::array(item).required().default(json!([]))
 }
