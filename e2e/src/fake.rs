@@ -35,8 +35,8 @@ pub struct Push {
     pub from: IpAddr,
     /// The request's head.
     pub head: String,
-    /// How many bytes the body had.
-    pub size: usize,
+    /// The hash of the body, as a proxy would report it.
+    pub hash: String,
 }
 
 /// A running fake proxy.
@@ -51,6 +51,11 @@ struct State {
     requests: usize,
     pushes: Vec<Push>,
     hash: String,
+}
+
+/// The hash that a proxy reports for a configuration.
+fn hash(body: &[u8]) -> String {
+    hex::encode(md5::Md5::digest(body))
 }
 
 /// The hash that a proxy without a configuration reports.
@@ -88,7 +93,7 @@ impl FakeProxy {
     /// Gives it another configuration, as a person with curl does.
     pub fn configure_by_hand(&self) {
         self.state(|state| {
-            state.hash = hex::encode(md5::Md5::digest("a stranger's configuration"));
+            state.hash = hash(b"a stranger's configuration");
         });
     }
 
@@ -127,7 +132,7 @@ impl FakeProxy {
                     state.pushes.push(Push {
                         from: from.ip(),
                         head: head.clone(),
-                        size: body.len(),
+                        hash: hash(&body),
                     });
                 }
                 state.manner
@@ -163,7 +168,7 @@ impl FakeProxy {
     }
 
     fn accept(&self, body: &[u8]) -> String {
-        let hash = hex::encode(md5::Md5::digest(body));
+        let hash = hash(body);
         self.state(|state| state.hash.clone_from(&hash));
         format!(r#"{{"configuration_hash":"{hash}"}}"#)
     }
