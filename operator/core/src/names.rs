@@ -23,7 +23,7 @@ pub fn tags(origin: Origin<'_>) -> Vec<String> {
     tags.extend(part("k8s-uid:", meta.uid.as_deref()));
     tags.extend(part("k8s-group:", Some(origin.kind.group())));
     tags.extend(part("k8s-version:", Some(origin.kind.version())));
-    if let Some(own) = origin.annotation(TAGS_ANNOTATION) {
+    if let Some(own) = origin.own_annotation(TAGS_ANNOTATION) {
         tags.extend(own.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned));
     }
     tags

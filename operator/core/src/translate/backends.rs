@@ -1,6 +1,6 @@
 //! From backends to targets: Services, their ports, and the endpoints behind them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
@@ -47,7 +47,7 @@ pub(super) fn resolve<'a>(
                     format!("failed to fetch KongServiceFacade {namespace}/{name}: not found")
                 })?;
             let service = find(&facade.spec.backend_ref.name)?;
-            Ok(Resolved { origin: Origin::of(&**facade), service })
+            Ok(Resolved { origin: Origin::of(&**facade).before(service), service })
         }
     }
 }
@@ -64,6 +64,14 @@ pub(super) fn port<'a>(service: &'a Service, wanted: Port<'_>) -> Result<Found<'
     let none = || "no suitable port found".to_owned();
     let spec = service.spec.as_ref().ok_or_else(none)?;
     let ports = spec.ports.as_deref().unwrap_or_default();
+    if is_external(service) {
+        return match wanted {
+            Port::Number(number) => Ok(Found { number, port: None }),
+            Port::Name(_) | Port::Implicit => {
+                Err("rules with an ExternalName service must specify numeric ports".into())
+            }
+        };
+    }
     let found = match wanted {
         Port::Number(number) => ports.iter().find(|port| port.port == number),
         Port::Name(name) => ports.iter().find(|port| {
@@ -75,13 +83,7 @@ pub(super) fn port<'a>(service: &'a Service, wanted: Port<'_>) -> Result<Found<'
             return Err("in implicit mode, service must have exactly 1 port".into());
         }
     };
-    if let Some(port) = found {
-        return Ok(Found { number: port.port, port: Some(port) });
-    }
-    match wanted {
-        Port::Number(number) if is_external(service) => Ok(Found { number, port: None }),
-        Port::Number(_) | Port::Name(_) | Port::Implicit => Err(none()),
-    }
+    found.map(|port| Found { number: port.port, port: Some(port) }).ok_or_else(none)
 }
 
 fn is_external(service: &Service) -> bool {
@@ -96,11 +98,11 @@ fn targets(ctx: &Context<'_>, resolved: Resolved<'_>, found: Found<'_>) -> Vec<(
     if by_class || resolved.origin.annotation(SERVICE_UPSTREAM) == Some("true") {
         let domain = &ctx.options.cluster_domain;
         let dot = if domain.is_empty() { "" } else { "." };
-        return vec![(format!("{name}.{namespace}.svc{dot}{domain}:{number}"), false)];
+        return named(service, format!("{name}.{namespace}.svc{dot}{domain}:{number}"));
     }
     if is_external(service) {
         let external = service.spec.as_ref().and_then(|spec| spec.external_name.as_deref());
-        return vec![(format!("{}:{number}", external.unwrap_or_default()), false)];
+        return named(service, format!("{}:{number}", external.unwrap_or_default()));
     }
     let Some(port) = found.port else { return Vec::new() };
     let mut targets: BTreeMap<String, bool> = BTreeMap::new();
@@ -129,8 +131,17 @@ fn targets(ctx: &Context<'_>, resolved: Resolved<'_>, found: Found<'_>) -> Vec<(
     targets.into_iter().collect()
 }
 
+/// A target that is a name: once for each protocol of the Service, as with Kong Ingress Controller. Equal ones are
+/// merged later and their shares added.
+fn named(service: &Service, target: String) -> Vec<(String, bool)> {
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    let mut protocols: BTreeSet<&str> = ports.filter_map(|port| port.protocol.as_deref()).collect();
+    protocols.insert("TCP");
+    vec![(target, false); protocols.len()]
+}
+
 fn join(address: &str, port: i32) -> String {
-    if address.parse::<Ipv6Addr>().is_ok() {
+    if address.parse::<Ipv6Addr>().is_ok_and(|address| address.to_ipv4_mapped().is_none()) {
         format!("[{address}]:{port}")
     } else {
         format!("{address}:{port}")
@@ -154,6 +165,9 @@ fn weighed(backend: &Backend<'_>, targets: Vec<(String, bool)>) -> Vec<Target> {
         })
         .collect()
 }
+
+/// The weight of a target that says none.
+const UNSAID: u16 = 100;
 
 /// What is wrong with a backend, and with whom.
 pub(super) struct Fault {
@@ -199,9 +213,8 @@ pub(super) fn gather<'a>(
 fn merge(all: &mut Vec<Target>, target: Target) {
     match all.iter_mut().find(|known| known.target == target.target) {
         Some(known) => {
-            if let (Some(weight), Some(more)) = (known.weight, target.weight) {
-                known.weight = Some(weight.saturating_add(more));
-            }
+            let share = |weight: Option<u16>| weight.unwrap_or(UNSAID);
+            known.weight = Some(share(known.weight).saturating_add(share(target.weight)));
         }
         None => all.push(target),
     }

@@ -33,6 +33,7 @@ impl Class {
         let parameters = spec.and_then(|spec| spec.parameters.as_ref()).filter(|reference| {
             reference.kind == PARAMETERS
                 && reference.api_group.as_deref() == Some(operator_api::kong::GROUP)
+                && reference.scope.as_deref() == Some("Namespace")
         });
         let parameters = parameters.and_then(|reference| {
             let namespace = reference.namespace.as_deref().unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::names::{self, Named};
 use crate::object::{Object as _, ObjectRef};
 use crate::options::Gate;
 use crate::outcome::Reason;
-use credential::Claim;
+use credential::{Claim, Found};
 
 /// Consumers and groups, each with the object behind it.
 #[derive(Debug, Default)]
@@ -45,6 +45,14 @@ impl<'a> Consumers<'a> {
     }
 }
 
+fn username(object: &KongConsumer) -> Option<&str> {
+    object.username.as_deref().filter(|name| !name.is_empty())
+}
+
+fn custom_id(object: &KongConsumer) -> Option<&str> {
+    object.custom_id.as_deref().filter(|id| !id.is_empty())
+}
+
 fn key(consumer: &Consumer) -> String {
     consumer.username.clone().or_else(|| consumer.custom_id.clone()).unwrap_or_default()
 }
@@ -61,18 +69,18 @@ pub(super) fn consumers<'a>(ctx: &mut Context<'a>) -> Consumers<'a> {
             ctx.outcomes.ignore(object.reference(), why);
             continue;
         }
-        if object.username.is_none() && object.custom_id.is_none() {
+        if username(object).is_none() && custom_id(object).is_none() {
             let message = "no username or custom_id specified";
             ctx.outcomes.fail(object.reference(), Reason::Invalid, message);
             continue;
         }
-        if let Some(username) = &object.username {
+        if let Some(username) = username(object) {
             if let Some(winner) = names.get(username) {
                 let message = format!("username {username:?} is taken: {winner} is older");
                 ctx.outcomes.fail(object.reference(), Reason::Conflicted, message);
                 continue;
             }
-            names.insert(username.clone(), object.reference());
+            names.insert(username.to_owned(), object.reference());
         }
         let consumer = consumer(ctx, object, &mut claims);
         memberships(ctx, object, &consumer, &mut all);
@@ -141,11 +149,11 @@ fn consumer<'a>(
     object: &'a KongConsumer,
     claims: &mut BTreeMap<Claim, (ObjectRef, ObjectRef)>,
 ) -> Consumer {
-    let id = object.username.as_deref().filter(|_| ctx.options.on(Gate::FillIds));
+    let id = username(object).filter(|_| ctx.options.on(Gate::FillIds));
     let mut consumer = Consumer {
         id: id.map(|username| names::id(Named::Consumer, username)),
-        username: object.username.clone(),
-        custom_id: object.custom_id.clone(),
+        username: username(object).map(str::to_owned),
+        custom_id: custom_id(object).map(str::to_owned),
         tags: Some(names::tags_of(object)),
         ..Consumer::default()
     };
@@ -161,7 +169,11 @@ fn consumer<'a>(
             continue;
         };
         match credential::read(secret) {
-            Ok((credential, claim)) => {
+            Ok(Found { credential, claim, notes }) => {
+                for note in notes {
+                    let message = format!("credential {name:?} failure: {note}");
+                    ctx.outcomes.warn(object.reference(), Reason::Invalid, message);
+                }
                 if let Some(claim) = claim {
                     if let Some(winner) = claims.get(&claim).cloned() {
                         conflict(ctx, &claim, (object.reference(), secret.reference()), winner);

@@ -53,6 +53,14 @@ impl Matcher {
         }
     }
 
+    /// Whether the TLS server name is this; a leading wildcard matches by suffix.
+    pub(crate) fn sni(name: &str) -> Self {
+        match name.strip_prefix('*') {
+            Some(suffix) => Self::text("tls.sni", "=^", suffix),
+            None => Self::text("tls.sni", "==", name),
+        }
+    }
+
     /// Whether a header has this value; `~*` before it makes it a regular expression.
     pub(crate) fn header(name: &str, value: &str) -> Self {
         let field = format!("http.headers.{}", name.to_lowercase().replace('-', "_"));

@@ -38,7 +38,7 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
             continue;
         }
         let Some(spec) = &ingress.spec else { continue };
-        claim_certificates(ingress, rules);
+        claim_certificates(ctx, ingress, rules);
         translate(ctx, rules, ingress);
         if spec.default_backend.is_some() {
             match fallback {
@@ -57,13 +57,19 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
     }
 }
 
-fn claim_certificates<'a>(ingress: &'a Ingress, rules: &mut Rules<'a>) {
+fn claim_certificates<'a>(ctx: &mut Context<'a>, ingress: &'a Ingress, rules: &mut Rules<'a>) {
     let tls = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
     for entry in tls {
         let Some(secret) = entry.secret_name.as_deref().filter(|name| !name.is_empty()) else {
             continue;
         };
-        let hosts = entry.hosts.iter().flatten().map(String::as_str).collect();
+        let hosts: Vec<&str> = entry.hosts.iter().flatten().map(String::as_str).collect();
+        if hosts.is_empty() {
+            let message =
+                format!("tls: Secret {secret:?} is not served, for its entry names no hosts");
+            ctx.outcomes.warn(ingress.reference(), Reason::Invalid, message);
+            continue;
+        }
         rules.tls.push(TlsClaim { secret, hosts, parent: Origin::of(ingress) });
     }
 }
@@ -313,35 +319,37 @@ fn expression<'a>(
     hosted: Hosted<'a, '_>,
 ) {
     let origin = Origin::of(ingress);
-    let mut hosts: Vec<&str> =
-        Some(hosted.host).filter(|host| !host.is_empty()).into_iter().collect();
-    hosts.extend(overrides::host_aliases(origin));
+    let own = Some(hosted.host).filter(|host| !host.is_empty());
+    let aliases = overrides::asked(origin, overrides::HOST_ALIASES);
     let headers = overrides::headers(origin);
-    let methods = overrides::methods(ctx, origin);
-    let snis = overrides::snis(ctx, origin);
     let matched: Vec<path::Matched> =
         hosted.paths.iter().map(|path| path::expression(path, &hosted.dialect)).collect();
+    let asked_hosts: Vec<&str> = own.into_iter().chain(aliases).collect();
     let traits = Traits {
         fields: [
             !matched.is_empty(),
-            !hosts.is_empty(),
+            !asked_hosts.is_empty(),
             !headers.is_empty(),
-            !methods.is_empty(),
-            !snis.is_empty(),
+            overrides::asked(origin, overrides::METHODS).next().is_some(),
+            overrides::asked(origin, overrides::SNIS).next().is_some(),
         ]
         .into_iter()
         .map(u64::from)
         .sum(),
         headers: headers.len(),
-        plain_host: !hosts.is_empty() && hosts.iter().all(|host| !host.starts_with('*')),
+        plain_host: !asked_hosts.is_empty() && asked_hosts.iter().all(|h| !h.starts_with('*')),
         regex: matched.iter().any(|path| path.regex),
         path_length: matched.iter().map(|path| path.length).max().unwrap_or(0),
     };
+    let hosts = own.into_iter().chain(overrides::host_aliases(ctx, origin));
     let headers = headers
         .iter()
+        .filter(|(name, _)| !name.eq_ignore_ascii_case("host"))
         .filter_map(|(name, values)| Matcher::any(values.iter().map(|v| Matcher::header(name, v))));
+    let methods = overrides::methods(ctx, origin);
+    let snis = overrides::snis(ctx, origin);
     let parts = [
-        Matcher::any(hosts.iter().map(|host| Matcher::host(host))),
+        Matcher::any(hosts.map(Matcher::host)),
         Matcher::any(matched.into_iter().map(|path| path.matcher)),
         Matcher::all(headers),
         Matcher::any(methods.iter().map(|method| Matcher::text("http.method", "==", method))),

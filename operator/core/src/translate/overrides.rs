@@ -22,15 +22,26 @@ const PROTOCOLS: [&str; 10] =
 /// The default mark of regular expressions in paths of Ingresses.
 const REGEX_PREFIX: &str = "/~";
 
+/// Further hosts of an Ingress.
+pub(super) const HOST_ALIASES: &str = "konghq.com/host-aliases";
+/// Methods of which a request must have one.
+pub(super) const METHODS: &str = "konghq.com/methods";
+/// TLS server names of which a connection must have one.
+pub(super) const SNIS: &str = "konghq.com/snis";
+
+/// The items of a list annotation, whatever they are worth.
+pub(super) fn asked<'a>(origin: Origin<'a>, key: &str) -> impl Iterator<Item = &'a str> {
+    list(origin.annotation(key).unwrap_or_default())
+}
+
 /// What marks a path of `object` as a regular expression.
 pub(super) fn regex_prefix<K: Object>(object: &K) -> &str {
     object.annotation("konghq.com/regex-prefix").unwrap_or(REGEX_PREFIX)
 }
 
 /// Further hosts; what is no host is left out.
-pub(super) fn host_aliases<'a>(origin: Origin<'a>) -> Vec<&'a str> {
-    let value = origin.annotation("konghq.com/host-aliases").unwrap_or_default();
-    list(value).filter(|host| is_host(host)).collect()
+pub(super) fn host_aliases<'a>(ctx: &mut Context<'_>, origin: Origin<'a>) -> Vec<&'a str> {
+    items(ctx, origin, HOST_ALIASES, |host| is_host(host).then_some(host))
 }
 
 /// Header conditions: names and the values of which one must be there.
@@ -54,7 +65,7 @@ pub(super) fn headers<'a>(origin: Origin<'a>) -> BTreeMap<&'a str, Vec<&'a str>>
 
 /// Methods in upper case; what is no method is left out.
 pub(super) fn methods(ctx: &mut Context<'_>, origin: Origin<'_>) -> Vec<String> {
-    items(ctx, origin, "konghq.com/methods", |method| {
+    items(ctx, origin, METHODS, |method| {
         let method = method.to_uppercase();
         method.bytes().all(|byte| byte.is_ascii_uppercase()).then_some(method)
     })
@@ -62,17 +73,17 @@ pub(super) fn methods(ctx: &mut Context<'_>, origin: Origin<'_>) -> Vec<String> 
 
 /// TLS server names; what is none is left out.
 pub(super) fn snis(ctx: &mut Context<'_>, origin: Origin<'_>) -> Vec<String> {
-    items(ctx, origin, "konghq.com/snis", |sni| is_sni(sni).then(|| sni.to_owned()))
+    items(ctx, origin, SNIS, |sni| is_sni(sni).then(|| sni.to_owned()))
 }
 
-fn items(
+fn items<'a, T>(
     ctx: &mut Context<'_>,
-    origin: Origin<'_>,
+    origin: Origin<'a>,
     key: &str,
-    read: impl Fn(&str) -> Option<String>,
-) -> Vec<String> {
+    read: impl Fn(&'a str) -> Option<T>,
+) -> Vec<T> {
     let mut found = Vec::new();
-    for item in list(origin.annotation(key).unwrap_or_default()) {
+    for item in asked(origin, key) {
         match read(item) {
             Some(item) => found.push(item),
             None => warn(ctx, origin, key, item),
@@ -84,7 +95,8 @@ fn items(
 fn warn(ctx: &mut Context<'_>, origin: Origin<'_>, key: &str, value: &str) {
     let allowed = match key.rsplit('/').next().unwrap_or_default() {
         "methods" => "letters only, such as GET",
-        "snis" | "host-aliases" => "a host name, with a wildcard as its first label at most",
+        "snis" => "a host name without wildcard",
+        "host-aliases" => "a host name, with a wildcard as its first or last label at most",
         "https-redirect-status-code" => "301, 302, 307, 308 or 426",
         "protocols" => "http, https, grpc, grpcs, tcp, tls, tls_passthrough, udp, ws or wss",
         "path-handling" => "v0 or v1",
@@ -101,19 +113,18 @@ fn warn(ctx: &mut Context<'_>, origin: Origin<'_>, key: &str, value: &str) {
 }
 
 fn is_host(host: &str) -> bool {
-    let bare = host.strip_prefix("*.").or_else(|| host.strip_suffix(".*")).unwrap_or(host);
-    is_sni(bare)
+    let bare = host.strip_prefix("*.").unwrap_or(host);
+    is_sni(bare.strip_suffix(".*").unwrap_or(bare))
 }
 
+/// A name without wildcard. Unlike Kong Ingress Controller this takes two dashes in a row: `xn--…` is a name.
 fn is_sni(name: &str) -> bool {
-    let bare = name.strip_prefix("*.").unwrap_or(name);
-    !bare.is_empty()
-        && bare.split('.').all(|label| {
-            !label.is_empty()
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        })
+    name.split('.').all(|label| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    })
 }
 
 /// Applies the annotations of `origin` to its route.
@@ -132,8 +143,9 @@ pub(super) fn apply(ctx: &mut Context<'_>, rule: &mut RouteRule<'_>) {
     let lower = |value: &str| boolean(&value.to_lowercase()).filter(|_| value.len() > 1);
     flag(ctx, origin, "konghq.com/strip-path", lower, &mut route.strip_path);
     flag(ctx, origin, "konghq.com/preserve-host", lower, &mut route.preserve_host);
-    flag(ctx, origin, "konghq.com/request-buffering", boolean, &mut route.request_buffering);
-    flag(ctx, origin, "konghq.com/response-buffering", boolean, &mut route.response_buffering);
+    let any = |value: &str| boolean(&value.to_lowercase());
+    flag(ctx, origin, "konghq.com/request-buffering", any, &mut route.request_buffering);
+    flag(ctx, origin, "konghq.com/response-buffering", any, &mut route.response_buffering);
     if !ctx.options.expressions() {
         if !*settled {
             narrow(ctx, route, origin);
@@ -156,26 +168,32 @@ fn flag(
     }
 }
 
+/// Sets the protocols. Those that are named beat the ones that forced TLS asks for, unless one is not understood.
 fn protocols(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
     const KEY: &str = "konghq.com/protocols";
-    if let Some(value) = origin.annotation(KEY) {
-        let mut named: Vec<String> = list(value).map(str::to_owned).collect();
-        let invalid: Vec<String> =
-            named.iter().filter(|name| !PROTOCOLS.contains(&name.as_str())).cloned().collect();
-        for name in &invalid {
-            warn(ctx, origin, KEY, name);
-        }
-        if !named.is_empty() && (invalid.is_empty() || origin.kind == Kind::Ingress) {
-            if !invalid.is_empty() {
-                named.sort_unstable();
-            }
-            route.protocols = Some(named);
-        }
+    let mut named =
+        items(ctx, origin, KEY, |name| PROTOCOLS.contains(&name).then(|| name.to_owned()));
+    let valid = named.len() == asked(origin, KEY).count();
+    if !valid && origin.kind == Kind::Ingress {
+        named = asked(origin, KEY).map(str::to_owned).collect();
+        named.sort_unstable();
+        route.protocols = Some(named.clone());
     }
     if origin.annotation("ingress.kubernetes.io/force-ssl-redirect") == Some("true") {
-        route.protocols = Some(vec!["https".into()]);
+        route.protocols = Some(secured(route));
         route.https_redirect_status_code = Some(302);
     }
+    if valid && !named.is_empty() {
+        route.protocols = Some(named);
+    }
+}
+
+/// The protocols of a route, with TLS.
+fn secured(route: &Route) -> Vec<String> {
+    let any = |word: &str| route.protocols.iter().flatten().any(|name| name.contains(word));
+    let (grpc, http) = (any("grpc"), any("http"));
+    let all = [(grpc, "grpcs"), (http || !grpc, "https")];
+    all.into_iter().filter(|(asked, _)| *asked).map(|(_, name)| name.to_owned()).collect()
 }
 
 fn redirect(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
@@ -208,11 +226,11 @@ fn traditional(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
         }
     }
     route.path_handling.get_or_insert_with(|| "v0".into());
-    let grpc = |name: &String| name == "grpc" || name == "grpcs";
     let named = route.protocols.as_deref().unwrap_or_default();
-    if named.iter().any(grpc) {
+    let http = |name: &String| name.contains("http") || !PROTOCOLS.contains(&name.as_str());
+    if named.iter().any(|name| name.contains("grpc")) {
         route.strip_path = None;
-        if !named.iter().all(grpc) {
+        if named.iter().any(http) {
             route.protocols = Some(vec!["http".into(), "https".into()]);
         }
     }
@@ -220,8 +238,8 @@ fn traditional(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
 
 /// What narrows the match, where the source has not said it already.
 fn narrow(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
-    whole(origin, "konghq.com/methods", methods(ctx, origin), &mut route.methods);
-    whole(origin, "konghq.com/snis", snis(ctx, origin), &mut route.snis);
+    whole(origin, METHODS, methods(ctx, origin), &mut route.methods);
+    whole(origin, SNIS, snis(ctx, origin), &mut route.snis);
     let headers = headers(origin);
     if !headers.is_empty() {
         let owned = |values: Vec<&str>| values.into_iter().map(str::to_owned).collect();
@@ -233,19 +251,18 @@ fn narrow(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
 
 /// One bad item spoils a list, as it does for Kong Ingress Controller.
 fn whole(origin: Origin<'_>, key: &str, found: Vec<String>, field: &mut Option<Vec<String>>) {
-    let asked = list(origin.annotation(key).unwrap_or_default()).count();
+    let asked = asked(origin, key).count();
     if asked > 0 && found.len() == asked {
         *field = Some(found);
     }
 }
 
 fn aliases(ctx: &mut Context<'_>, route: &mut Route, origin: Origin<'_>) {
-    const KEY: &str = "konghq.com/host-aliases";
-    let Some(value) = origin.annotation(KEY) else { return };
-    if let Some(bad) = list(value).find(|host| !is_host(host)) {
-        return warn(ctx, origin, KEY, bad);
+    let found = host_aliases(ctx, origin);
+    if found.is_empty() || found.len() != asked(origin, HOST_ALIASES).count() {
+        return;
     }
-    for host in list(value) {
+    for host in found {
         let hosts = route.hosts.get_or_insert_default();
         if !hosts.iter().any(|known| known == host) {
             hosts.push(host.to_owned());

@@ -16,12 +16,21 @@ pub struct Origin<'a> {
     pub kind: Kind,
     /// Its metadata: name, namespace, annotations, age.
     pub meta: &'a ObjectMeta,
+    /// The metadata of an object in its shadow, whose annotations count where its own say nothing: the Service behind a
+    /// KongServiceFacade.
+    pub behind: Option<&'a ObjectMeta>,
 }
 
 impl<'a> Origin<'a> {
     /// The origin that `object` is.
     pub fn of<K: Object>(object: &'a K) -> Self {
-        Self { kind: K::KIND, meta: object.meta() }
+        Self { kind: K::KIND, meta: object.meta(), behind: None }
+    }
+
+    /// The same origin with the annotations of `object` behind its own.
+    #[must_use]
+    pub fn before<K: Object>(self, object: &'a K) -> Self {
+        Self { behind: Some(object.meta()), ..self }
     }
 
     /// A reference to the object.
@@ -47,11 +56,27 @@ impl<'a> Origin<'a> {
         self.meta.name.as_deref().unwrap_or_default()
     }
 
-    /// The value of one of the object's annotations.
+    /// The value of an annotation, of the object itself or of the one behind it.
     #[must_use]
     pub fn annotation(self, key: &str) -> Option<&'a str> {
-        self.meta.annotations.as_ref()?.get(key).map(String::as_str)
+        self.own_annotation(key).or_else(|| value(self.behind?, key))
     }
+
+    /// The value of one of the object's own annotations.
+    #[must_use]
+    pub fn own_annotation(self, key: &str) -> Option<&'a str> {
+        value(self.meta, key)
+    }
+
+    /// The names of all annotations that count.
+    pub(crate) fn annotations(self) -> impl Iterator<Item = &'a str> {
+        let all = [Some(self.meta), self.behind].into_iter().flatten();
+        all.flat_map(|meta| meta.annotations.iter().flatten()).map(|(key, _)| key.as_str())
+    }
+}
+
+fn value<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 /// Everything that the sources have to say.

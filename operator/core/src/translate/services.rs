@@ -50,6 +50,10 @@ pub(super) fn assemble<'a>(
         [one] => Some(names::tags(one.origin)),
         [_, _, ..] => Some(names::tags(parent)),
     };
+    let covered = distinct.iter().find_map(|resolved| {
+        let Resolved { service, .. } = resolved;
+        Some((*resolved, policies.get(&(service.namespace(), service.name()))?))
+    });
     let mut client_certificate = None;
     if agreed {
         for resolved in &distinct {
@@ -57,18 +61,17 @@ pub(super) fn assemble<'a>(
         }
         if let Some(first) = distinct.first() {
             annotate(ctx, &mut service, first.origin);
-            client_certificate = certificate(ctx, first.origin);
+            client_certificate = certificate(ctx, first.origin, covered.is_some());
             if let Some(secret) = client_certificate {
                 ctx.outcomes.configured(secret.reference());
             }
-            authorities(ctx, &mut service, first.origin);
+            if covered.is_none() {
+                let all = pairs.iter().filter_map(|(_, resolved)| *resolved);
+                authorities(ctx, &mut service, all.map(|resolved| resolved.origin));
+            }
         }
     }
     let mut upstream = upstream(ctx, &mut service, known, (parent, &pairs, &distinct));
-    let covered = distinct.iter().find_map(|resolved| {
-        let Resolved { service, .. } = resolved;
-        Some((*resolved, policies.get(&(service.namespace(), service.name()))?))
-    });
     if let Some((resolved, tls)) = covered {
         verify_backend(ctx, &mut service, resolved.origin, tls);
         if let Some(upstream) = &mut upstream {
@@ -134,8 +137,7 @@ fn agree(ctx: &mut Context<'_>, name: &str, found: &[Option<Resolved<'_>>]) -> b
     let origins: Vec<Origin<'_>> = found.iter().flatten().map(|resolved| resolved.origin).collect();
     let mut keys: BTreeSet<&str> = BTreeSet::new();
     for origin in &origins {
-        let all = origin.meta.annotations.iter().flatten().map(|(key, _)| key.as_str());
-        keys.extend(all.filter(|key| key.starts_with(annotations::PREFIX)));
+        keys.extend(origin.annotations().filter(|key| key.starts_with(annotations::PREFIX)));
     }
     let mut agreed = true;
     for key in keys {
@@ -175,7 +177,7 @@ const PROTOCOLS: [&str; 9] =
 
 /// Applies the annotations of a Service to its Kong service.
 fn annotate(ctx: &mut Context<'_>, service: &mut Service, origin: Origin<'_>) {
-    if origin.meta.annotations.is_none() {
+    if origin.annotations().next().is_none() {
         return drop_path(service);
     }
     let mut notes = Notes { origin, warnings: Vec::new() };
@@ -244,37 +246,62 @@ impl Notes<'_> {
     }
 }
 
-/// The Secret that the annotation `client-cert` names.
+/// The protocol in which a Service is spoken to without TLS of the proxy's own, if it is.
+fn plain(origin: Origin<'_>) -> Option<&str> {
+    let named = origin.annotation("konghq.com/protocol").filter(|name| !name.is_empty());
+    let protocol = named.unwrap_or("http");
+    ["http", "grpc", "tcp", "tls_passthrough", "udp", "ws"].contains(&protocol).then_some(protocol)
+}
+
+/// The Secret that the annotation `client-cert` names, if `verified` or the annotations have TLS spoken.
 fn certificate<'a>(
     ctx: &mut Context<'a>,
     origin: Origin<'a>,
+    verified: bool,
 ) -> Option<&'a k8s_openapi::api::core::v1::Secret> {
     let name = origin.annotation("konghq.com/client-cert").filter(|name| !name.is_empty())?;
     let namespace = origin.namespace();
-    let secret = ctx.snapshot.secrets.get(namespace, name);
-    if secret.is_none() {
+    let Some(secret) = ctx.snapshot.secrets.get(namespace, name) else {
         let message = format!(
             "failed to fetch secret '{namespace}/{name}': Secret {namespace}/{name} not found"
         );
         ctx.outcomes.fail(origin.reference(), Reason::RefNotFound, message);
+        return None;
+    };
+    if let Some(protocol) = plain(origin).filter(|_| !verified) {
+        let message =
+            format!("client certificate requested for incompatible service protocol '{protocol}'");
+        ctx.outcomes.fail(origin.reference(), Reason::Invalid, message);
+        return None;
     }
-    secret.map(|secret| &**secret)
+    Some(secret)
 }
 
-/// Sets the authorities that the annotations name: ids in Secrets and ConfigMaps.
-fn authorities(ctx: &mut Context<'_>, service: &mut Service, origin: Origin<'_>) {
-    let named = |key: &str| origin.annotation(key).unwrap_or_default();
-    let secrets = named("konghq.com/ca-certificates-secrets");
-    let maps = named("konghq.com/ca-certificates-configmaps");
-    if annotations::list(secrets).chain(annotations::list(maps)).next().is_none() {
-        return;
+/// Sets the authorities that the annotations name: ids in Secrets and ConfigMaps, those of every backend.
+fn authorities<'a>(
+    ctx: &mut Context<'a>,
+    service: &mut Service,
+    origins: impl Iterator<Item = Origin<'a>>,
+) {
+    let mut ids = Vec::new();
+    for origin in origins {
+        let named = |key: &str| origin.annotation(key).unwrap_or_default();
+        let secrets = named("konghq.com/ca-certificates-secrets");
+        let maps: Vec<&str> =
+            annotations::list(named("konghq.com/ca-certificates-configmaps")).collect();
+        if annotations::list(secrets).next().is_none() && maps.is_empty() {
+            continue;
+        }
+        let fail = if service.tls_verify != Some(true) {
+            "CA certificates requested for service without TLS verification enabled".to_owned()
+        } else if let Some(protocol) = plain(origin) {
+            format!("CA certificates requested for incompatible service protocol '{protocol}'")
+        } else {
+            ids.extend(named_authorities(ctx, origin, annotations::list(secrets), &maps));
+            continue;
+        };
+        ctx.outcomes.fail(origin.reference(), Reason::Invalid, fail);
     }
-    if service.tls_verify != Some(true) {
-        let message = "CA certificates requested for service without TLS verification enabled";
-        return ctx.outcomes.fail(origin.reference(), Reason::Invalid, message);
-    }
-    let maps: Vec<&str> = annotations::list(maps).collect();
-    let ids = named_authorities(ctx, origin, annotations::list(secrets), &maps);
     if !ids.is_empty() {
         service.ca_certificates = Some(ids);
     }

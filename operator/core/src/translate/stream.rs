@@ -44,8 +44,9 @@ fn admitted<K: Object>(ctx: &mut Context<'_>, ingress: &K) -> bool {
 
 fn tcp<'a>(ctx: &Context<'a>, rules: &mut Rules<'a>, ingress: &'a TcpIngress) {
     for entry in ingress.spec.tls.iter().flatten() {
-        if let Some(secret) = entry.secret_name.as_deref().filter(|name| !name.is_empty()) {
-            let hosts = entry.hosts.iter().flatten().map(String::as_str).collect();
+        let secret = entry.secret_name.as_deref().filter(|name| !name.is_empty());
+        let hosts: Vec<&str> = entry.hosts.iter().flatten().map(String::as_str).collect();
+        if let Some(secret) = secret.filter(|_| !hosts.is_empty()) {
             rules.tls.push(TlsClaim { secret, hosts, parent: Origin::of(ingress) });
         }
     }
@@ -100,7 +101,7 @@ impl<'a> Stream<'a> {
             service: Service {
                 name: Some(name),
                 host: Some(format!("{service_name}.{namespace}.{service_port}.svc")),
-                port: u16::try_from(*service_port).ok(),
+                port: if udp { u16::try_from(*service_port).ok() } else { Some(80) },
                 protocol: Some(protocol.into()),
                 connect_timeout: (!udp).then_some(TIMEOUT),
                 read_timeout: (!udp).then_some(TIMEOUT),
@@ -136,7 +137,7 @@ impl<'a> Stream<'a> {
             ..Route::default()
         };
         if ctx.options.expressions() {
-            let sni = self.host.map(|host| Matcher::text("tls.sni", "==", host));
+            let sni = self.host.map(Matcher::sni);
             let port = Matcher::number("net.dst.port", "==", self.port.into());
             let matcher = Matcher::all(sni.into_iter().chain([port]));
             route.expression = matcher.map(|matcher| matcher.expression());

@@ -20,7 +20,7 @@ pub(super) fn apply(
 ) {
     for resolved in backends {
         let origin = resolved.origin;
-        if origin.meta.annotations.is_none() {
+        if origin.annotations().next().is_none() {
             continue;
         }
         if parent.kind.group() != crate::gateway_api::GROUP {

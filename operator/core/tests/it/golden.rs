@@ -1,5 +1,6 @@
 //! Our own translations: `testdata/translate/<case>/{in,out,status}.yaml`, each folder name a claim.
 //!
+//! `# expressions` on the first line asks for expressions, `# gates: NAME=BOOL` switches gates.
 //! `UPDATE=1` writes `out.yaml` and `status.yaml` anew.
 
 use std::collections::BTreeMap;
@@ -48,7 +49,11 @@ fn golden_translations_hold() {
         let expressions = text.starts_with("# expressions");
         let flavor =
             if expressions { RouterFlavor::Expressions } else { RouterFlavor::Traditional };
-        let translation = translate(&loader.finish().0, &Options { flavor, ..Options::default() });
+        let mut options = Options { flavor, ..Options::default() };
+        for list in text.lines().filter_map(|line| line.strip_prefix("# gates: ")) {
+            options.gates.assign(list).expect("gates");
+        }
+        let translation = translate(&loader.finish().0, &options);
         check(&case, "out.yaml", &serde_saphyr::to_string(&translation.config).expect("prints"));
         check(
             &case,

@@ -51,8 +51,24 @@ impl Claim {
     }
 }
 
-/// Reads the credential in `secret`, and what it claims for its consumer alone.
-pub(super) fn read(secret: &Secret) -> Result<(Credential, Option<Claim>), String> {
+/// What a Secret holds.
+pub(super) struct Found {
+    /// The credential.
+    pub(super) credential: Credential,
+    /// What it claims for its consumer alone.
+    pub(super) claim: Option<Claim>,
+    /// Values that could not be read and are left out.
+    pub(super) notes: Vec<&'static str>,
+}
+
+impl Found {
+    fn new(credential: Credential, claim: Option<Claim>) -> Self {
+        Self { credential, claim, notes: Vec::new() }
+    }
+}
+
+/// Reads the credential in `secret`.
+pub(super) fn read(secret: &Secret) -> Result<Found, String> {
     let Some(kind) = secret.label(LABEL) else {
         let (namespace, name) = (secret.namespace(), secret.name());
         return Err(format!(
@@ -73,7 +89,7 @@ pub(super) fn read(secret: &Secret) -> Result<(Credential, Option<Claim>), Strin
     found.map_err(provision)
 }
 
-type Found = Result<(Credential, Option<Claim>), String>;
+type Read = Result<Found, String>;
 
 /// A field of a Secret as text.
 fn field(secret: &Secret, key: &str) -> Option<String> {
@@ -91,17 +107,20 @@ fn tags(secret: &Secret) -> Option<Vec<String>> {
     Some(names::tags_of(secret))
 }
 
-fn key_auth(secret: &Secret) -> Found {
+fn key_auth(secret: &Secret) -> Read {
     let key = need(secret, "key-auth", "key")?;
     let claim = Claim { index: "key-auth on 'key'", value: key.clone() };
-    let Ok(ttl) = field(secret, "ttl").map(|text| text.trim().parse()).transpose() else {
-        return Err("key-auth is invalid: ttl is no number of seconds".into());
-    };
-    let credential = KeyAuth { key: Some(key), ttl, tags: tags(secret), ..KeyAuth::default() };
-    Ok((Credential::Key(credential), Some(claim)))
+    let ttl = field(secret, "ttl").map(|text| text.trim().parse().ok());
+    let credential =
+        KeyAuth { key: Some(key), ttl: ttl.flatten(), tags: tags(secret), ..KeyAuth::default() };
+    let mut found = Found::new(Credential::Key(credential), Some(claim));
+    if ttl == Some(None) {
+        found.notes.push("ttl is no whole number of seconds and is left out");
+    }
+    Ok(found)
 }
 
-fn basic_auth(secret: &Secret) -> Found {
+fn basic_auth(secret: &Secret) -> Read {
     let username = need(secret, "basic-auth", "username")?;
     let claim = Claim { index: "basic-auth on 'username'", value: username.clone() };
     let credential = BasicAuth {
@@ -110,10 +129,10 @@ fn basic_auth(secret: &Secret) -> Found {
         tags: tags(secret),
         ..BasicAuth::default()
     };
-    Ok((Credential::Basic(credential), Some(claim)))
+    Ok(Found::new(Credential::Basic(credential), Some(claim)))
 }
 
-fn hmac_auth(secret: &Secret) -> Found {
+fn hmac_auth(secret: &Secret) -> Read {
     let username = need(secret, "hmac-auth", "username")?;
     let claim = Claim { index: "hmac-auth on 'username'", value: username.clone() };
     let credential = HmacAuth {
@@ -122,10 +141,10 @@ fn hmac_auth(secret: &Secret) -> Found {
         tags: tags(secret),
         ..HmacAuth::default()
     };
-    Ok((Credential::Hmac(credential), Some(claim)))
+    Ok(Found::new(Credential::Hmac(credential), Some(claim)))
 }
 
-fn jwt(secret: &Secret) -> Found {
+fn jwt(secret: &Secret) -> Read {
     let key = need(secret, "jwt-auth for", "key")?;
     let claim = Claim { index: "jwt-auth on 'key'", value: key.clone() };
     let credential = JwtSecret {
@@ -136,35 +155,39 @@ fn jwt(secret: &Secret) -> Found {
         tags: tags(secret),
         ..JwtSecret::default()
     };
-    Ok((Credential::Jwt(credential), Some(claim)))
+    Ok(Found::new(Credential::Jwt(credential), Some(claim)))
 }
 
-fn oauth2(secret: &Secret) -> Found {
+fn oauth2(secret: &Secret) -> Read {
     let client_id = need(secret, "oauth2", "client_id")?;
     let name = need(secret, "oauth2", "name")?;
     let claim = Claim { index: "oauth2-credentials on 'client_id'", value: client_id.clone() };
     let uris = field(secret, "redirect_uris");
+    let hash = field(secret, "hash_secret").map(|text| crate::annotations::boolean(&text));
     let credential = OAuth2Credential {
         name: Some(name),
         client_id: Some(client_id),
         client_secret: field(secret, "client_secret"),
         redirect_uris: uris.map(|uris| uris.split(',').map(str::to_owned).collect()),
-        hash_secret: field(secret, "hash_secret")
-            .and_then(|text| crate::annotations::boolean(&text)),
+        hash_secret: hash.map(|hash| hash.unwrap_or(false)),
         client_type: field(secret, "client_type"),
         tags: tags(secret),
         ..OAuth2Credential::default()
     };
-    Ok((Credential::OAuth2(credential), Some(claim)))
+    let mut found = Found::new(Credential::OAuth2(credential), Some(claim));
+    if hash == Some(None) {
+        found.notes.push("hash_secret is neither true nor false and counts as false");
+    }
+    Ok(found)
 }
 
-fn acl(secret: &Secret) -> Found {
+fn acl(secret: &Secret) -> Read {
     let group = need(secret, "acl", "group")?;
     let credential = Acl { group: Some(group), tags: tags(secret), ..Acl::default() };
-    Ok((Credential::Acl(credential), None))
+    Ok(Found::new(Credential::Acl(credential), None))
 }
 
-fn mtls(secret: &Secret) -> Found {
+fn mtls(secret: &Secret) -> Read {
     let subject_name = need(secret, "mtls-auth", "subject_name")?;
     let claim = Claim { index: "mtls-auth on 'subject_name'", value: subject_name.clone() };
     let credential = MtlsAuth {
@@ -173,5 +196,5 @@ fn mtls(secret: &Secret) -> Found {
         tags: tags(secret),
         ..MtlsAuth::default()
     };
-    Ok((Credential::Mtls(credential), Some(claim)))
+    Ok(Found::new(Credential::Mtls(credential), Some(claim)))
 }

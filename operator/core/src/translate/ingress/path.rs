@@ -71,11 +71,13 @@ fn literal(text: &str, dialect: &Dialect<'_>) -> String {
     out
 }
 
-/// Puts Kong's mark before what is a regular expression by prefix or by looks.
+/// Puts Kong's mark before what is a regular expression by prefix or by looks. Kong takes only those that begin with a
+/// slash, and anchors them itself.
 fn marked(path: String, dialect: &Dialect<'_>) -> String {
     let path = match path.strip_prefix(dialect.regex_prefix) {
         Some(rest) if dialect.regex_prefix.starts_with('/') => {
-            format!("~/{}", rest.trim_start_matches('/'))
+            let bare = rest.strip_prefix('^').unwrap_or(rest);
+            format!("~/{}", bare.trim_start_matches('/'))
         }
         Some(rest) => format!("~{rest}"),
         None => path,
@@ -124,11 +126,15 @@ fn other(text: &str, dialect: &Dialect<'_>) -> Matched {
     let text = if text.is_empty() { "/" } else { text };
     let mark = Some(dialect.regex_prefix).filter(|mark| !mark.is_empty());
     match mark.and_then(|mark| text.strip_prefix(mark)) {
-        Some(pattern) => Matched {
-            matcher: Matcher::text(FIELD, "~", &format!("^{pattern}")),
-            regex: true,
-            length: pattern.len(),
-        },
+        Some(pattern) => {
+            let anchored = match pattern {
+                "" => "^/".to_owned(),
+                _ if pattern.starts_with('^') => pattern.to_owned(),
+                _ => format!("^{pattern}"),
+            };
+            let matcher = Matcher::text(FIELD, "~", &anchored);
+            Matched { matcher, regex: true, length: pattern.len() }
+        }
         None => {
             Matched { matcher: Matcher::text(FIELD, "^=", text), regex: false, length: text.len() }
         }

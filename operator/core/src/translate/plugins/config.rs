@@ -67,7 +67,9 @@ impl<'a> Source<'a> {
     ) -> Result<Map<String, Value>, Refused> {
         let ObjectRef { kind, namespace, name, uid: _ } = plugin;
         let given = self.config.filter(|config| !config.is_null());
-        if given.is_some() && self.from.is_some() {
+        let nonempty =
+            given.is_some_and(|config| config.as_object().is_none_or(|map| !map.is_empty()));
+        if self.from.is_some() && (nonempty || !self.patches.is_empty()) {
             let message = format!("{kind} '{namespace}/{name}' has both Config and ConfigFrom set");
             return Err((Reason::Invalid, message));
         }
@@ -121,7 +123,13 @@ fn whole(snapshot: &Snapshot, from: SecretKey<'_>) -> Result<Map<String, Value>,
         (Reason::Invalid, message)
     };
     let text = std::str::from_utf8(bytes).map_err(|_| invalid())?;
-    serde_json::from_str(text).or_else(|_| serde_saphyr::from_str(text)).map_err(|_| invalid())
+    let value: Value = serde_json::from_str(text)
+        .or_else(|_| serde_saphyr::from_str(text).map_err(|_| invalid()))?;
+    match value {
+        Value::Object(config) => Ok(config),
+        Value::Null => Ok(Map::new()),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Err(invalid()),
+    }
 }
 
 /// One value from a Secret, as JSON.
@@ -134,7 +142,7 @@ fn value(snapshot: &Snapshot, from: SecretKey<'_>) -> Result<Value, Refused> {
     })
 }
 
-/// Adds `value` at a JSON pointer, making the objects on the way.
+/// Adds `value` at a JSON pointer, making objects and lists on the way: a list where the next part is an index.
 fn add(config: &mut Value, path: &str, value: Value) -> Result<(), String> {
     if path.is_empty() {
         *config = value;
@@ -145,29 +153,31 @@ fn add(config: &mut Value, path: &str, value: Value) -> Result<(), String> {
         .ok_or_else(|| format!("path {path:?} does not begin with a slash"))?;
     let parts: Vec<String> =
         pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
-    let Some((last, parents)) = parts.split_last() else { return Ok(()) };
     let mut at = config;
-    for part in parents {
-        at = match at {
-            Value::Object(map) => map.entry(part).or_insert_with(|| Value::Object(Map::new())),
+    for pair in parts.windows(2) {
+        let [part, next] = pair else { break };
+        let child = match at {
+            Value::Object(map) => map.entry(part).or_insert(Value::Null),
             Value::Array(list) => {
-                let index: usize =
-                    part.parse().map_err(|_| format!("path {path:?}: {part:?} is no index"))?;
+                let index = index(path, part, list.len())?;
                 list.get_mut(index).ok_or_else(|| format!("path {path:?}: no element {index}"))?
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
                 return Err(format!("path {path:?} leads through a value"));
             }
         };
+        if child.is_null() {
+            *child = container(next);
+        }
+        at = child;
     }
+    let Some(last) = parts.last() else { return Ok(()) };
     match at {
         Value::Object(map) => {
             map.insert(last.clone(), value);
         }
-        Value::Array(list) if last == "-" => list.push(value),
         Value::Array(list) => {
-            let index: usize =
-                last.parse().map_err(|_| format!("path {path:?}: {last:?} is no index"))?;
+            let index = index(path, last, list.len())?;
             if index > list.len() {
                 return Err(format!("path {path:?}: no element {index}"));
             }
@@ -178,4 +188,25 @@ fn add(config: &mut Value, path: &str, value: Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The place that a part of a path means in a list; a dash is the one behind the last.
+fn index(path: &str, part: &str, end: usize) -> Result<usize, String> {
+    if part == "-" {
+        return Ok(end);
+    }
+    part.parse().map_err(|_| format!("path {path:?}: {part:?} is no index"))
+}
+
+/// What must stand where the next part of a path is to be added: a list long enough, or an object.
+fn container(next: &str) -> Value {
+    /// Lists longer than that come from no one who means well.
+    const LONGEST: usize = 1_000;
+    match next {
+        "-" => Value::Array(Vec::new()),
+        _ => match next.parse::<usize>() {
+            Ok(index) if index <= LONGEST => Value::Array(vec![Value::Null; index]),
+            Ok(_) | Err(_) => Value::Object(Map::new()),
+        },
+    }
 }
