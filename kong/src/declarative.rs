@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -14,11 +13,16 @@ use crate::{
     schema::{Fault, Flavor},
 };
 
+mod amend;
 mod check;
+mod document;
+mod entities;
 mod gather;
 mod report;
 mod text;
 
+pub use amend::{Amended, amend, patch};
+pub use entities::{Entities, Entity};
 pub use report::{Rejection, Violations, pretty};
 pub use text::yaml;
 
@@ -47,9 +51,6 @@ impl Judge for Lenient {
     fn judge(&self, _: &str, _: &Map<String, Value>, _: &mut BTreeMap<String, Fault>) {}
 }
 
-/// The entities of one kind by id.
-pub type Entities = BTreeMap<String, Value>;
-
 /// The entities of a configuration, each complete.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Declared {
@@ -58,9 +59,14 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// The entities of a kind (`services`) by id.
-    pub fn of(&self, kind: &str) -> impl Iterator<Item = &Value> + use<'_> {
-        self.kinds.get(kind).into_iter().flat_map(BTreeMap::values)
+    /// The entities of a kind (`services`) in the order of their ids.
+    pub fn of(&self, kind: &str) -> impl Iterator<Item = &Entity> + use<'_> {
+        self.kinds.get(kind).into_iter().flat_map(Entities::values)
+    }
+
+    /// The entities of a kind as values.
+    pub fn values(&self, kind: &str) -> impl Iterator<Item = Value> + use<'_> {
+        self.of(kind).map(Entity::value)
     }
 
     /// The entities of a kind in the order of their ids, with the ids.
@@ -76,34 +82,28 @@ impl Declared {
 
     /// The entity of this kind and id.
     #[must_use]
-    pub fn get(&self, kind: &str, id: &str) -> Option<&Value> {
-        self.kinds.get(kind)?.get(id)
+    pub fn get(&self, kind: &str, id: &str) -> Option<Value> {
+        self.kinds.get(kind)?.get(id).map(Entity::value)
     }
 
     /// The entity of this kind whose id or name this is.
     #[must_use]
-    pub fn find(&self, kind: &str, key: &str) -> Option<&Value> {
+    pub fn find(&self, kind: &str, key: &str) -> Option<Value> {
         if let Some(entity) = self.get(kind, key) {
             return Some(entity);
         }
         let name = crate::schema::entity(kind)?.endpoint_key?;
-        self.of(kind).find(|entity| entity.get(name).and_then(Value::as_str) == Some(key))
+        self.having(kind, name, key)
     }
 
-    /// The entities of a kind as types of `model`.
-    ///
-    /// # Errors
-    /// When an entity is not what its schema promises.
-    pub fn typed<'a, T: Deserialize<'a>>(
-        &'a self,
-        kind: &str,
-    ) -> Result<Vec<T>, serde_json::Error> {
-        self.kinds
-            .get(kind)
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .map(|entity| T::deserialize(entity))
-            .collect()
+    /// The entity of this kind whose field has this text.
+    fn having(&self, kind: &str, field: &str, text: &str) -> Option<Value> {
+        // Few texts hold the words at all: only those are read.
+        let words = Value::from(text).to_string();
+        self.of(kind)
+            .filter(|entity| entity.json().contains(&words))
+            .map(Entity::value)
+            .find(|entity| entity.get(field).and_then(Value::as_str) == Some(text))
     }
 
     /// Whether there are no entities.
@@ -126,29 +126,44 @@ impl Declared {
         self.hash = Some(hash);
     }
 
-    /// All entities by kind and id, as `POST /config` answers.
+    /// All entities by kind and id in JSON, as `POST /config` answers.
     #[must_use]
-    pub fn to_json(&self) -> Value {
-        self.kinds
-            .iter()
-            .filter(|(kind, _)| **kind != "workspaces")
-            .map(|(kind, all)| ((*kind).to_owned(), all.clone().into_iter().collect::<Value>()))
-            .collect()
+    pub fn to_json(&self) -> String {
+        let kinds = || self.kinds.iter().filter(|(kind, _)| **kind != "workspaces");
+        let size = kinds().flat_map(|(_, all)| all.iter()).map(|(_, one)| one.json().len() + 48);
+        let mut out = String::with_capacity(size.sum::<usize>() + 256);
+        let mut between = '{';
+        for (kind, all) in kinds() {
+            out.push(between);
+            out.push_str(&Value::from(*kind).to_string());
+            out.push(':');
+            let mut open = '{';
+            for (id, entity) in all.iter() {
+                out.push(open);
+                out.push_str(&Value::from(id).to_string());
+                out.push(':');
+                out.push_str(entity.json());
+                open = ',';
+            }
+            out.push('}');
+            between = ',';
+        }
+        out.push_str(if between == '{' { "{}" } else { "}" });
+        out
     }
 
     /// Adds or replaces an entity that is already complete.
-    pub fn insert(&mut self, kind: &'static str, id: String, entity: Value) -> Option<Value> {
-        self.kinds.entry(kind).or_default().insert(id, entity)
+    fn insert(&mut self, kind: &'static str, id: &str, entity: Entity) {
+        self.kinds.entry(kind).or_default().insert(id, entity);
     }
 
     /// Removes an entity.
-    pub fn remove(&mut self, kind: &'static str, id: &str) -> Option<Value> {
-        let all = self.kinds.get_mut(kind)?;
-        let entity = all.remove(id);
+    fn remove(&mut self, kind: &str, id: &str) {
+        let Some(all) = self.kinds.get_mut(kind) else { return };
+        all.remove(id);
         if all.is_empty() {
             self.kinds.remove(kind);
         }
-        entity
     }
 }
 
@@ -159,12 +174,12 @@ impl Declared {
 pub fn decode(text: &[u8], context: &Context<'_>) -> Result<Declared, Rejection> {
     let parse = || text::parse(text).map_err(|reason| Rejection::unreadable(&reason));
     let mut arena = gather::Arena::gather(parse()?, context)?;
-    if let Err(faults) = check::run(&mut arena, context) {
+    if let Err(faults) = check::run(&mut arena, context, None) {
         // Filling changed the entities; the report shows them as they were sent.
         let original = gather::Arena::gather(parse()?, context)?;
         return Err(report::build(faults, &original, &arena));
     }
-    let mut declared = arena.finish();
+    let mut declared = arena.finish(context.flavor);
     declared.hash = Some(ConfigHash::of(text));
     Ok(declared)
 }

@@ -1,5 +1,7 @@
 //! Ids that Kong derives from names, so that the same name is the same entity everywhere.
 
+use std::sync::LazyLock;
+
 use uuid::{Uuid, uuid};
 
 /// The namespace from which the namespace of each kind is derived.
@@ -11,7 +13,19 @@ pub const WORKSPACE: Uuid = uuid!("0dc6f45b-8f8d-40d2-a504-473544ee190b");
 /// The id of the entity of this kind (`services`) with this key (`my-service`).
 #[must_use]
 pub fn derive(kind: &str, key: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::new_v5(&ROOT, kind.as_bytes()), key.as_bytes())
+    Uuid::new_v5(&namespace(kind), key.as_bytes())
+}
+
+/// The namespace of a kind; those of the kinds that configurations are full of are made once.
+fn namespace(kind: &str) -> Uuid {
+    const FREQUENT: [&str; 6] =
+        ["routes", "services", "upstreams", "targets", "plugins", "consumers"];
+    static MADE: LazyLock<[Uuid; 6]> =
+        LazyLock::new(|| FREQUENT.map(|kind| Uuid::new_v5(&ROOT, kind.as_bytes())));
+    match FREQUENT.iter().position(|frequent| *frequent == kind) {
+        Some(at) => MADE[at],
+        None => Uuid::new_v5(&ROOT, kind.as_bytes()),
+    }
 }
 
 /// The id of an entity whose key has several parts; absent parts are empty.

@@ -5,6 +5,7 @@
 //! `GET /schemas/…` prints Kong's JSON. `plugin` holds one file per plugin.
 
 mod check;
+mod complete;
 pub mod entity;
 mod entity_check;
 mod fault;

@@ -29,7 +29,7 @@ use kong::declarative::Declared;
 use kong::schema::Flavor;
 use runtime::tls::{Identity, Reloading};
 use runtime::{Shutdown, Tasks};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -37,6 +37,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::app::Gateway;
 use crate::enroll;
 use crate::listen::{accept, bind};
+use crate::state::Kept;
 use call::{Call, Form, Reply};
 use paths::Target;
 
@@ -204,7 +205,7 @@ async fn dispatch(node: &Node, call: &Call, target: Target) -> Result<Reply, Rep
 fn read(node: &Node, call: &Call, target: &Target) -> Result<Reply, Reply> {
     let declared = node.declared();
     let path = call.path.strip_suffix('/').unwrap_or(&call.path);
-    let show = |kind: &str, entity| Reply::ok(entities::show(&declared, kind, entity));
+    let show = |kind: &str, entity: &Value| Reply::ok(entities::show(&declared, kind, entity));
     match target {
         Target::List(kind) => {
             let custom_id = call.argument("custom_id").filter(|_| *kind == "consumers");
@@ -212,10 +213,10 @@ fn read(node: &Node, call: &Call, target: &Target) -> Result<Reply, Reply> {
                 custom_id.as_ref().is_none_or(|wanted| entity["custom_id"] == **wanted)
             })
         }
-        Target::One(kind, key) => Ok(show(kind, entities::find(&declared, kind, key)?)),
+        Target::One(kind, key) => Ok(show(kind, &entities::find(&declared, kind, key)?)),
         Target::Children("upstreams", key, "targets") => {
             let upstream = entities::find_parent(&declared, "upstreams", key)?;
-            let data = entities::targets(&declared, upstream).into_iter().cloned().collect();
+            let data = entities::targets(&declared, &upstream);
             Ok(Reply::ok(entities::numbered(data, call, path)?))
         }
         Target::Children(parent, key, kind) => {
@@ -233,7 +234,7 @@ fn read(node: &Node, call: &Call, target: &Target) -> Result<Reply, Reply> {
         }
         Target::Child(parent, key, kind, name) => {
             let parent_entity = entities::find_parent(&declared, parent, key)?;
-            Ok(show(kind, entities::child(&declared, parent_entity, parent, kind, name)?))
+            Ok(show(kind, &entities::child(&declared, &parent_entity, parent, kind, name)?))
         }
         Target::Parent(kind, key, field) => {
             let entity = entities::find_parent(&declared, kind, key)?;
@@ -242,7 +243,7 @@ fn read(node: &Node, call: &Call, target: &Target) -> Result<Reply, Reply> {
                 .map_or("", |(_, parent)| parent);
             let id = entity[*field]["id"].as_str().unwrap_or_default();
             let found = declared.get(parent, id).ok_or_else(Reply::not_found)?;
-            Ok(show(parent, found))
+            Ok(show(parent, &found))
         }
         _ => Err(Reply::not_found()),
     }
@@ -270,8 +271,12 @@ fn write(node: &Node, call: &Call, target: &Target) -> Result<Reply, Reply> {
 
 /// Compiles a configuration and says what is wrong with it.
 pub async fn try_text(gateway: &Arc<Gateway>, text: &[u8]) -> Option<String> {
-    let node = Node::new(gateway);
-    let declared = match config::decode(&node, text) {
+    let kept = Kept { text: text.to_vec(), hash: None, changes: Vec::new() };
+    try_kept(gateway, kept).await
+}
+
+async fn try_kept(gateway: &Arc<Gateway>, kept: Kept) -> Option<String> {
+    let declared = match config::restore(Node::new(gateway).flavor(), &kept) {
         Ok(declared) => Arc::new(declared),
         Err(rejection) => return Some(rejection.to_json(true).to_string()),
     };
@@ -281,24 +286,24 @@ pub async fn try_text(gateway: &Arc<Gateway>, text: &[u8]) -> Option<String> {
 
 /// Loads the declared configuration, or the one that was kept.
 pub async fn load_first(gateway: &Arc<Gateway>) {
-    let text = match &gateway.settings.declarative {
+    let kept = match &gateway.settings.declarative {
         Some(path) => match std::fs::read(path) {
-            Ok(text) => Some(text),
+            Ok(text) => Some(Kept { text, hash: None, changes: Vec::new() }),
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "failed to read configuration");
                 None
             }
         },
         None => match gateway.disk.load() {
-            Ok(text) => text,
+            Ok(kept) => kept,
             Err(error) => {
                 tracing::warn!(%error, "the kept configuration cannot be used");
                 None
             }
         },
     };
-    if let Some(text) = text
-        && let Some(problem) = try_text(gateway, &text).await
+    if let Some(kept) = kept
+        && let Some(problem) = try_kept(gateway, kept).await
     {
         tracing::error!(problem, "configuration at start was refused");
     }

@@ -3,7 +3,7 @@
 //! A [`Live`] upstream whose declaration did not change goes over into the next generation as it is. One that changed is
 //! built anew around the vitals of the targets that it keeps.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use proxy_core::balance::{Balancer, Peer, Vitals};
 use proxy_core::health::CheckKind;
+use proxy_core::shared::SharedMap;
 use proxy_core::table::{Table, Upstream};
 use tokio::time::{Instant, sleep_until};
 
@@ -30,7 +31,7 @@ pub struct Live {
 }
 
 /// All upstreams of a generation, by name.
-pub type LiveMap = HashMap<Box<str>, Arc<Live>>;
+pub type LiveMap = SharedMap<Arc<Live>>;
 
 /// The upstreams of a table, keeping what of the previous ones is still true.
 pub async fn advance(
@@ -39,16 +40,45 @@ pub async fn advance(
     dns: &Arc<Dns>,
     tls: &Arc<Store>,
 ) -> LiveMap {
-    let mut next = LiveMap::with_capacity(table.upstreams.len());
-    for (name, upstream) in &table.upstreams {
-        let old = previous.get(name);
-        let live = match old {
-            Some(old) if old.upstream == *upstream => Arc::clone(old),
-            _ => Live::start(Arc::clone(upstream), old.map(AsRef::as_ref), dns, tls).await,
-        };
-        next.insert(name.clone(), live);
+    let mut next = LiveMap::default();
+    for (name, upstream) in table.upstreams.iter() {
+        let live = succeed(previous.get(name), upstream, dns, tls).await;
+        next.insert(name.into(), live);
     }
     next
+}
+
+/// The same where only the upstreams of these names may have changed.
+pub async fn advance_some(
+    previous: &LiveMap,
+    table: &Table,
+    names: &BTreeSet<Box<str>>,
+    (dns, tls): (&Arc<Dns>, &Arc<Store>),
+) -> LiveMap {
+    let mut next = previous.clone();
+    for name in names {
+        match table.upstreams.get(name) {
+            Some(upstream) => {
+                let live = succeed(previous.get(name), upstream, dns, tls).await;
+                next.insert(name.clone(), live);
+            }
+            None => next.remove(name),
+        }
+    }
+    next
+}
+
+/// The upstream at work, which is the old one where its declaration did not change.
+async fn succeed(
+    old: Option<&Arc<Live>>,
+    upstream: &Arc<Upstream>,
+    dns: &Arc<Dns>,
+    tls: &Arc<Store>,
+) -> Arc<Live> {
+    match old {
+        Some(old) if old.upstream == *upstream => Arc::clone(old),
+        _ => Live::start(Arc::clone(upstream), old.map(AsRef::as_ref), dns, tls).await,
+    }
 }
 
 impl Live {

@@ -6,22 +6,23 @@
 
 mod disk;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use kong::declarative::Declared;
-use proxy_core::compile::CompileError;
+use proxy_core::compile::{Change, CompileError};
 use proxy_core::plugin::Context;
 use proxy_core::route::Flavor;
 use proxy_core::table::Table;
 use tokio::sync::Mutex;
 
 use crate::dns::Dns;
-use crate::live::{LiveMap, advance};
+use crate::live::{LiveMap, advance, advance_some};
 use crate::tls::{Basics, Store};
 
-pub use disk::{Disk, DiskError};
+pub use disk::{Disk, DiskError, Kept};
 
 /// The hash of a gateway that has no configuration.
 pub const NO_HASH: &str = "00000000000000000000000000000000";
@@ -68,7 +69,7 @@ impl State {
             hash: NO_HASH.into(),
             table,
             entities: Arc::default(),
-            live: LiveMap::new(),
+            live: LiveMap::default(),
             tls,
         };
         let current = ArcSwap::from_pointee(generation);
@@ -81,6 +82,47 @@ impl State {
         self.current.load_full()
     }
 
+    /// Puts a changed configuration to work at the cost of the change: `ids` are the entities that were put or
+    /// removed; without them all of it is compiled.
+    pub async fn amend(
+        &self,
+        entities: Arc<Declared>,
+        ids: Option<&BTreeMap<&'static str, BTreeSet<String>>>,
+    ) -> Result<(), CompileError> {
+        let hash = entities.hash().to_string();
+        let Some(ids) = ids else { return self.apply(entities, &hash).await.map(drop) };
+        let _one_at_a_time = self.change.lock().await;
+        let old = self.current();
+        let change = Change { from: &old.entities, to: &entities, ids };
+        let (table, names) = old.table.amend(&change, &self.context)?;
+        let tls = self.store(&table, &old);
+        let live = match names {
+            Some(names) => advance_some(&old.live, &table, &names, (&self.dns, &tls)).await,
+            None => advance(&old.live, &table, &self.dns, &tls).await,
+        };
+        self.put(Generation { number: 0, hash: hash.into(), table, entities, live, tls });
+        Ok(())
+    }
+
+    /// The certificates of a table: those of the old one where they did not change.
+    fn store(&self, table: &Table, old: &Generation) -> Arc<Store> {
+        let same = Arc::ptr_eq(&table.certificates, &old.table.certificates)
+            && Arc::ptr_eq(&table.snis, &old.table.snis)
+            && Arc::ptr_eq(&table.authorities, &old.table.authorities);
+        if same {
+            Arc::clone(&old.tls)
+        } else {
+            Arc::new(Store::after(&old.tls, table, &self.basics))
+        }
+    }
+
+    fn put(&self, generation: Generation) -> Arc<Generation> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        let generation = Arc::new(Generation { number, ..generation });
+        self.current.store(Arc::clone(&generation));
+        generation
+    }
+
     /// Compiles entities and puts them to work; the old configuration stays where that fails.
     pub async fn apply(
         &self,
@@ -88,14 +130,20 @@ impl State {
         hash: &str,
     ) -> Result<Arc<Generation>, CompileError> {
         let _one_at_a_time = self.change.lock().await;
-        let table = Table::compile(entities.as_ref(), self.flavor, &self.context)?;
-        let tls = Arc::new(Store::new(&table, &self.basics));
         let old = self.current();
+        let (flavor, context, source) = (self.flavor, self.context.clone(), Arc::clone(&entities));
+        let compile = move || Table::compile(source.as_ref(), flavor, &context);
+        let table = aside(compile).await.unwrap_or(Err(CompileError::Stopped))?;
+        let tls = self.store(&table, &old);
         let live = advance(&old.live, &table, &self.dns, &tls).await;
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        let generation =
-            Arc::new(Generation { number, hash: hash.into(), table, entities, live, tls });
-        self.current.store(Arc::clone(&generation));
-        Ok(generation)
+        let new = self.put(Generation { number: 0, hash: hash.into(), table, entities, live, tls });
+        // Taking ten thousand routes apart takes its time too, and nobody waits for that.
+        tokio::task::spawn_blocking(move || drop(old));
+        Ok(new)
     }
+}
+
+/// Works beside the threads that serve requests; no answer when the gateway ends before the work.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
 }

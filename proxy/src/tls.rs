@@ -82,10 +82,10 @@ type Made = (Arc<ClientConfig>, [u8; 32]);
 /// The certificates of one generation.
 pub struct Store {
     keys: HashMap<Box<str>, Vec<Arc<CertifiedKey>>>,
-    snis: HashMap<Box<str>, Box<str>>,
+    snis: Arc<HashMap<Box<str>, Box<str>>>,
     default: Arc<Defaults>,
-    certificates: HashMap<Box<str>, Certificate>,
-    authorities: HashMap<Box<str>, Box<str>>,
+    certificates: Arc<HashMap<Box<str>, Certificate>>,
+    authorities: Arc<HashMap<Box<str>, Box<str>>>,
     trusted: Arc<RootCertStore>,
     verify: bool,
     clients: Mutex<HashMap<(UpstreamTls, bool), Option<Made>>>,
@@ -111,27 +111,33 @@ pub struct Basics {
 impl Store {
     /// The store of a table.
     pub fn new(table: &Table, basics: &Basics) -> Self {
+        Self::build(table, basics, |_, _| None)
+    }
+
+    /// The store of a table that comes after another's; keys that did not change are not read again.
+    pub fn after(old: &Self, table: &Table, basics: &Basics) -> Self {
+        Self::build(table, basics, |id, certificate| {
+            let same = old.certificates.get(id) == Some(certificate);
+            old.keys.get(id).filter(|_| same).cloned()
+        })
+    }
+
+    fn build(
+        table: &Table,
+        basics: &Basics,
+        kept: impl Fn(&str, &Certificate) -> Option<Vec<Arc<CertifiedKey>>>,
+    ) -> Self {
         let mut keys = HashMap::with_capacity(table.certificates.len());
-        for (id, certificate) in &table.certificates {
-            let mut pairs = vec![(&certificate.chain, &certificate.key)];
-            pairs.extend(certificate.alternative.as_ref().map(|(chain, key)| (chain, key)));
-            let mut usable = Vec::new();
-            for (chain, key) in pairs {
-                match certified(chain, key) {
-                    Ok(key) => usable.push(key),
-                    Err(error) => {
-                        tracing::warn!(certificate = %id, %error, "certificate cannot be used");
-                    }
-                }
-            }
+        for (id, certificate) in table.certificates.iter() {
+            let usable = kept(id, certificate).unwrap_or_else(|| usable(id, certificate));
             keys.insert(id.clone(), usable);
         }
         Self {
             keys,
-            snis: table.snis.clone(),
+            snis: Arc::clone(&table.snis),
             default: Arc::clone(&basics.default),
-            certificates: table.certificates.clone(),
-            authorities: table.authorities.clone(),
+            certificates: Arc::clone(&table.certificates),
+            authorities: Arc::clone(&table.authorities),
             trusted: Arc::clone(&basics.trusted),
             verify: basics.verify,
             clients: Mutex::default(),
@@ -212,6 +218,22 @@ impl Store {
         }
         Arc::new(roots)
     }
+}
+
+/// The keys of a certificate that can be used.
+fn usable(id: &str, certificate: &Certificate) -> Vec<Arc<CertifiedKey>> {
+    let mut pairs = vec![(&certificate.chain, &certificate.key)];
+    pairs.extend(certificate.alternative.as_ref().map(|(chain, key)| (chain, key)));
+    let mut usable = Vec::new();
+    for (chain, key) in pairs {
+        match certified(chain, key) {
+            Ok(key) => usable.push(key),
+            Err(error) => {
+                tracing::warn!(certificate = %id, %error, "certificate cannot be used");
+            }
+        }
+    }
+    usable
 }
 
 /// How plugins speak to servers of their own: once with certificates verified, once without.

@@ -11,6 +11,7 @@ use sha1::{Digest, Sha1};
 
 use super::{
     Context,
+    amend::Base,
     gather::{Arena, time},
 };
 use crate::schema::{Fault, Kind, References};
@@ -37,17 +38,18 @@ pub(super) struct Repeat {
     pub(super) message: String,
 }
 
-/// Who is called what.
-#[derive(Default)]
-struct Directory {
+/// Who is called what: the entities at hand, and behind them those that they come to.
+struct Directory<'a> {
     ids: HashMap<&'static str, HashSet<String>>,
     names: HashMap<&'static str, HashMap<String, String>>,
+    base: Option<&'a Base<'a>>,
 }
 
-impl Directory {
-    fn of(arena: &Arena) -> Self {
-        let mut directory = Self::default();
-        for item in &arena.items {
+impl<'a> Directory<'a> {
+    fn of(arena: &Arena, base: Option<&'a Base<'a>>) -> Self {
+        let mut directory = Self { ids: HashMap::new(), names: HashMap::new(), base };
+        let named = named_kinds(arena);
+        for item in arena.items.iter().filter(|item| named.contains(item.schema.name)) {
             let Some(id) = item.id() else { continue };
             directory.ids.entry(item.schema.name).or_default().insert(id.to_owned());
             if let Some(name) = item.schema.endpoint_key.and_then(|key| item.text(key)) {
@@ -63,13 +65,32 @@ impl Directory {
         if let Some(id) = self.names.get(kind).and_then(|names| names.get(key)) {
             return Some(id.clone());
         }
-        self.ids.get(kind)?.get(key).cloned()
+        let own = self.ids.get(kind).and_then(|ids| ids.get(key)).cloned();
+        own.or_else(|| self.base?.find(kind, key))
     }
 }
 
-/// Validates and fills all entities.
-pub(super) fn run(arena: &mut Arena, context: &Context<'_>) -> Result<(), Faults> {
-    let directory = Directory::of(arena);
+/// The kinds that some entity names: nobody asks for others.
+fn named_kinds(arena: &Arena) -> HashSet<&'static str> {
+    let mut named = HashSet::new();
+    for item in &arena.items {
+        for (field, kind) in item.schema.references() {
+            if !named.contains(kind) && item.entity.get(field).is_some_and(|value| !value.is_null())
+            {
+                named.insert(kind);
+            }
+        }
+    }
+    named
+}
+
+/// Validates and fills all entities; references may go to entities of the base too.
+pub(super) fn run(
+    arena: &mut Arena,
+    context: &Context<'_>,
+    base: Option<&Base<'_>>,
+) -> Result<(), Faults> {
+    let directory = Directory::of(arena, base);
     let mut again = !arena.top.is_empty() || !arena.misplaced.is_empty();
     for at in 0..arena.items.len() {
         again |= judge_fields(arena, at, context);
@@ -112,7 +133,11 @@ fn judge_fields(arena: &mut Arena, at: usize, context: &Context<'_>) -> bool {
     let parent = item.parent.map(|(_, field)| field);
     let own = parent.map(|field| item.entity.remove(field));
     let ttl = (item.schema.name == "keyauth_credentials").then(|| item.entity.remove("ttl"));
-    let mut faults = record.accept(&mut item.entity, References::Deferred);
+    let mut faults = if item.schema.is_plain {
+        record.judge(&mut item.entity, References::Deferred)
+    } else {
+        record.accept(&mut item.entity, References::Deferred)
+    };
     if let Some(ttl) = ttl.flatten() {
         item.entity.insert("ttl".into(), ttl);
     }
@@ -154,7 +179,7 @@ fn first_look(arena: &Arena, at: usize) -> bool {
 }
 
 /// Puts ids in and judges references.
-fn second_look(arena: &mut Arena, at: usize, directory: &Directory) {
+fn second_look(arena: &mut Arena, at: usize, directory: &Directory<'_>) {
     for &(field, kind, required) in references(arena, at) {
         let parent = arena.items[at].parent.filter(|(_, name)| *name == field);
         let item = &arena.items[at];
@@ -213,7 +238,7 @@ fn judge_id(reference: &Map<String, Value>) -> Option<Fault> {
 }
 
 fn refuse_repeats(arena: &Arena) -> Result<(), Faults> {
-    let mut seen: HashSet<(&str, &str, &str)> = HashSet::new();
+    let mut seen: HashSet<(&str, &str, &str)> = HashSet::with_capacity(arena.items.len() * 2);
     let mut repeats = Vec::new();
     for (at, item) in arena.items.iter().enumerate() {
         let kind = item.schema.name;
@@ -238,7 +263,7 @@ fn refuse_repeats(arena: &Arena) -> Result<(), Faults> {
     if repeats.is_empty() { Ok(()) } else { Err(Faults::Repeated(repeats)) }
 }
 
-fn refuse_dangling(arena: &Arena, directory: &Directory) -> Result<(), Faults> {
+fn refuse_dangling(arena: &Arena, directory: &Directory<'_>) -> Result<(), Faults> {
     let mut dangling: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
     for (at, item) in arena.items.iter().enumerate() {
         for &(field, kind, _) in references(arena, at) {
@@ -307,7 +332,7 @@ fn settle_algorithm(upstream: &mut Map<String, Value>) {
 }
 
 /// Puts in what is not a default: references as ids, times, keys, hashes.
-fn fill(arena: &mut Arena, at: usize, directory: &Directory, context: &Context<'_>) {
+fn fill(arena: &mut Arena, at: usize, directory: &Directory<'_>, context: &Context<'_>) {
     for &(field, kind, _) in references(arena, at) {
         let parent = arena.items[at].parent.filter(|(_, name)| *name == field);
         let id = match arena.items[at].entity.get(field) {
@@ -318,7 +343,9 @@ fn fill(arena: &mut Arena, at: usize, directory: &Directory, context: &Context<'
             Some(Value::Object(map)) => map.get("id").and_then(Value::as_str).map(str::to_owned),
             _ => None,
         };
-        let value = id.map_or(Value::Null, |id| serde_json::json!({ "id": id }));
+        let value = id.map_or(Value::Null, |id| {
+            Value::Object(Map::from_iter([("id".to_owned(), Value::String(id))]))
+        });
         arena.items[at].entity.insert(field.to_owned(), value);
     }
     let schema = arena.items[at].schema;

@@ -6,11 +6,11 @@ use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Context, Declared, Entities, Rejection};
+use super::{Context, Declared, Entity, Rejection};
 use crate::{
     id,
     path::{looks_like_regex, normalize},
-    schema::{EntitySchema, Fault, Kind},
+    schema::{EntitySchema, Fault, Flavor, Kind},
 };
 
 /// One entity and where it stood.
@@ -211,25 +211,28 @@ impl Arena {
     }
 
     /// The entities, for use.
-    pub(super) fn finish(self) -> Declared {
-        let mut kinds: BTreeMap<&'static str, Entities> = BTreeMap::new();
+    pub(super) fn finish(self, flavor: Flavor) -> Declared {
+        let mut declared = Declared::default();
         for item in self.items {
             // A key that is to expire has expired already where no database counts its time.
             if item.entity.get("ttl").is_some_and(|ttl| !ttl.is_null()) {
                 continue;
             }
-            let key = match item.id() {
-                Some(id) => id.to_owned(),
-                None => item.text("key").unwrap_or_default().to_owned(),
+            let key = item.id().or(item.text("key")).unwrap_or_default();
+            let entity = match item.schema.record_for(&item.entity, flavor) {
+                Ok(record) if item.schema.is_plain => {
+                    Entity::new(&record.print_complete(&item.entity))
+                }
+                Ok(_) | Err(_) => Entity::print(&item.entity),
             };
-            kinds.entry(item.schema.name).or_default().insert(key, Value::Object(item.entity));
+            declared.insert(item.schema.name, key, entity);
         }
-        Declared { kinds, hash: None }
+        declared
     }
 }
 
 /// Which kinds may stand inside this one.
-fn children_of(kind: &str) -> Vec<&'static EntitySchema> {
+fn children_of(kind: &str) -> &'static [&'static EntitySchema] {
     use std::sync::LazyLock;
     static CHILDREN: LazyLock<BTreeMap<&'static str, Vec<&'static EntitySchema>>> =
         LazyLock::new(|| {
@@ -241,7 +244,7 @@ fn children_of(kind: &str) -> Vec<&'static EntitySchema> {
             }
             all
         });
-    CHILDREN.get(kind).cloned().unwrap_or_default()
+    CHILDREN.get(kind).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The id that the entity's key determines; none when a part of the key is unknown.

@@ -48,6 +48,9 @@ pub struct EntitySchema {
     pub endpoint_key: Option<&'static str>,
     /// The fields that make its key, when it has no name of its own.
     pub cache_key: Option<&'static [&'static str]>,
+    /// Whether no check in code looks at fields that were not given, so that they can stay absent
+    /// until the entity is printed.
+    pub is_plain: bool,
     /// The fields that name other entities, the kinds that they name, and whether they must.
     pub links: Vec<(&'static str, &'static str, bool)>,
     variants: Variants,
@@ -74,7 +77,9 @@ impl EntitySchema {
                 _ => None,
             })
             .collect();
-        Self { name, record, endpoint_key: None, cache_key: None, links, variants: Variants::None }
+        let is_plain = matches!(name, "services" | "routes" | "upstreams" | "targets");
+        let (endpoint_key, cache_key, variants) = (None, None, Variants::None);
+        Self { name, record, endpoint_key, cache_key, is_plain, links, variants }
     }
 
     fn named_by(mut self, field: &'static str) -> Self {

@@ -179,12 +179,13 @@ impl EntityCheck {
 
     /// Runs the check; what it finds is added to `faults`.
     pub(super) fn run(&self, record: &Record, entity: &Map<String, Value>, faults: &mut Faults) {
-        let set = |names: &[&str]| names.iter().filter(|name| is_set(get(entity, name))).count();
+        let get = |name: &str| look(record, entity, name);
+        let set = |names: &[&str]| names.iter().filter(|name| is_set(get(name))).count();
         let failed = match self {
             Self::AtLeastOneOf(names) => (set(names) == 0).then(|| {
                 format!("at least one of these fields must be non-empty: {}", quoted(names))
             }),
-            Self::OnlyOneOf(names) if names.iter().all(|name| get(entity, name).is_none()) => None,
+            Self::OnlyOneOf(names) if names.iter().all(|name| get(name).is_none()) => None,
             Self::OnlyOneOf(names) => (set(names) != 1).then(|| {
                 format!("exactly one of these fields must be non-empty: {}", quoted(names))
             }),
@@ -193,14 +194,14 @@ impl EntityCheck {
             }),
             Self::MutuallyRequired(names) => (set(names) % names.len() != 0)
                 .then(|| format!("all or none of these fields must be set: {}", quoted(names))),
-            Self::Distinct(names) => repeated(entity, names)
+            Self::Distinct(names) => repeated(record, entity, names)
                 .then(|| format!("values of these fields must be distinct: {}", quoted(names))),
             Self::Conditional { if_field, if_match, then_field, then_match, then_err } => {
-                let Some(value) = get(entity, if_field) else { return };
+                let Some(value) = get(if_field) else { return };
                 if if_match.apply(find(record, if_field), value).is_err() {
                     return;
                 }
-                let then = get(entity, then_field).unwrap_or(&Value::Null);
+                let then = get(then_field).unwrap_or(&Value::Null);
                 let Err(fault) = then_match.apply(find(record, then_field), then) else { return };
                 put(faults, then_field, fault);
                 Some(then_err.map_or_else(
@@ -212,7 +213,7 @@ impl EntityCheck {
             Self::Custom { field_sources, run_with_missing_fields, check } => {
                 if field_sources.iter().any(|name| faulty(faults, name))
                     || (!run_with_missing_fields
-                        && field_sources.iter().all(|name| get(entity, name).is_none()))
+                        && field_sources.iter().all(|name| get(name).is_none()))
                 {
                     return;
                 }
@@ -243,7 +244,7 @@ impl EntityCheck {
         else {
             return None;
         };
-        let value = get(entity, if_field)?;
+        let value = look(record, entity, if_field)?;
         let field = find(record, if_field);
         let (names, message) = if if_match.apply(field, value).is_ok() {
             (then_at_least_one_of, then_err)
@@ -252,7 +253,7 @@ impl EntityCheck {
             other.apply(field, value).ok()?;
             (names, message)
         };
-        if names.iter().any(|name| is_set(get(entity, name))) {
+        if names.iter().any(|name| is_set(look(record, entity, name))) {
             return None;
         }
         Some(message.map_or_else(
@@ -321,6 +322,14 @@ pub(super) fn get<'a>(entity: &'a Map<String, Value>, path: &str) -> Option<&'a 
     }
 }
 
+/// The value at a dotted path of an entity whose absent fields may have been left absent.
+fn look<'a>(record: &'a Record, entity: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    match path.split_once('.') {
+        None => record.value_of(entity, path),
+        Some((head, rest)) => get(record.value_of(entity, head)?.as_object()?, rest),
+    }
+}
+
 fn find<'a>(record: &'a Record, path: &str) -> Option<&'a Field> {
     match path.split_once('.') {
         None => record.field(path),
@@ -380,9 +389,9 @@ fn is_set(value: Option<&Value>) -> bool {
     }
 }
 
-fn repeated(entity: &Map<String, Value>, names: &[&str]) -> bool {
+fn repeated(record: &Record, entity: &Map<String, Value>, names: &[&str]) -> bool {
     let values: Vec<_> =
-        names.iter().map(|name| get(entity, name)).filter(|v| is_set(*v)).collect();
+        names.iter().map(|name| look(record, entity, name)).filter(|v| is_set(*v)).collect();
     (1..values.len()).any(|at| values[..at].contains(&values[at]))
 }
 

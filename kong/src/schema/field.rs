@@ -68,6 +68,8 @@ pub struct Record {
     pub checks: Vec<EntityCheck>,
     /// Older spellings of fields.
     pub shorthands: Vec<Shorthand>,
+    /// What stands in for absent fields.
+    pub(super) absences: super::complete::Lazy,
 }
 
 /// An older or shorter spelling of one or more fields (`redis_host` for `redis.host`).

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Check, Fault, Field, Kind, Record, Shorthand};
+use super::{Check, Fault, Field, Kind, Record, Shorthand, complete::Absent};
 
 /// How foreign keys may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,31 +22,37 @@ impl Record {
         entity: &mut Map<String, Value>,
         references: References,
     ) -> BTreeMap<String, Fault> {
+        self.look_at(entity, references, true)
+    }
+
+    pub(super) fn look_at(
+        &self,
+        entity: &mut Map<String, Value>,
+        references: References,
+        fill: bool,
+    ) -> BTreeMap<String, Fault> {
         let mut faults = BTreeMap::new();
         if !self.shorthands.is_empty() {
             self.expand(entity, &mut faults);
         }
         let mut known = 0;
-        for (name, field) in &self.fields {
-            let value = match entity.get_mut(*name) {
-                Some(value) => {
-                    known += 1;
-                    value
+        for (at, (name, field)) in self.fields.iter().enumerate() {
+            if let Some(value) = entity.get_mut(*name) {
+                known += 1;
+                if let Err(fault) = field.accept(value, references) {
+                    faults.insert((*name).to_owned(), fault);
                 }
-                None => match field.missing() {
-                    Missing::Value(value) => {
-                        known += 1;
-                        entity.entry(*name).or_insert(value)
-                    }
-                    Missing::Auto => continue,
-                    Missing::Fault => {
-                        faults.insert((*name).to_owned(), "required field missing".into());
-                        continue;
-                    }
-                },
-            };
-            if let Err(fault) = field.accept(value, references) {
-                faults.insert((*name).to_owned(), fault);
+                continue;
+            }
+            match self.absent(at) {
+                Absent::Value(value, _) if fill => {
+                    known += 1;
+                    entity.insert((*name).to_owned(), value.clone());
+                }
+                Absent::Value(..) | Absent::Nothing => {}
+                Absent::Fault(fault) => {
+                    faults.insert((*name).to_owned(), fault.clone());
+                }
             }
         }
         if known < entity.len() {
@@ -101,30 +107,7 @@ impl Record {
     }
 }
 
-enum Missing {
-    Value(Value),
-    Auto,
-    Fault,
-}
-
 impl Field {
-    /// What stands in for an absent value.
-    fn missing(&self) -> Missing {
-        if let Some(default) = &self.default {
-            return Missing::Value(default.clone());
-        }
-        if self.auto {
-            return Missing::Auto;
-        }
-        if self.required != Some(true) {
-            return if self.transient { Missing::Auto } else { Missing::Value(Value::Null) };
-        }
-        match &self.kind {
-            Kind::Record(_) if !self.is_abstract => Missing::Value(Value::Object(Map::new())),
-            _ => Missing::Fault,
-        }
-    }
-
     /// Checks a value without changing it.
     ///
     /// # Errors

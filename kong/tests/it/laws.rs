@@ -2,8 +2,9 @@
 
 use kong::{
     canonical::{self, ConfigHash},
-    declarative::{Context, Declared, Lenient, decode},
+    declarative::{Context, Declared, Entity, Lenient, amend, decode, patch},
     diff::diff,
+    id,
     model::{Document, Plugin, Route, Service, Target, Upstream},
     schema::Flavor,
 };
@@ -72,10 +73,12 @@ prop_compose! {
     }
 }
 
+fn context() -> Context<'static> {
+    Context { now: 1.5, seed: 1, flavor: Flavor::TraditionalCompatible, judge: &Lenient }
+}
+
 fn load(text: &[u8]) -> Declared {
-    let context =
-        Context { now: 1.0, seed: 1, flavor: Flavor::TraditionalCompatible, judge: &Lenient };
-    match decode(text, &context) {
+    match decode(text, &context()) {
         Ok(declared) => declared,
         Err(rejection) => panic!("{}", rejection.to_json(true)),
     }
@@ -85,7 +88,7 @@ fn load(text: &[u8]) -> Declared {
 fn flat(declared: &Declared) -> Value {
     declared
         .kinds()
-        .map(|(kind, all)| (kind.to_owned(), all.values().cloned().collect::<Value>()))
+        .map(|(kind, all)| (kind.to_owned(), all.values().map(Entity::value).collect::<Value>()))
         .collect()
 }
 
@@ -131,6 +134,67 @@ proptest! {
         prop_assert_eq!(diff(&one, &other).apply(&one), other);
         prop_assert!(diff(&one, &one).is_empty());
     }
+
+    #[test]
+    fn a_patch_gives_what_the_whole_changed_document_gives(
+        one in document(),
+        other in document(),
+        with in any::<prop::sample::Index>(),
+    ) {
+        let base = load(&serde_json::to_vec(&one).unwrap());
+        let other = load(&serde_json::to_vec(&other).unwrap());
+        let mut delta = diff(&base.document(), &other.document());
+        // Half of a difference is a change too, and not always a valid one.
+        let mut removals: Vec<String> = delta.remove.keys().cloned().collect();
+        if with.index(3) > 0 && !removals.is_empty() {
+            removals.swap_remove(with.index(removals.len()));
+            delta.remove.retain(|kind, _| !removals.contains(kind));
+        }
+        delta.result = "00000000000000000000000000000001".into();
+        let whole = delta.apply(&base.document()).to_string();
+        let whole = decode(whole.as_bytes(), &context()).map(|mut whole| {
+            whole.set_hash(ConfigHash::parse(&delta.result).unwrap());
+            whole
+        });
+        match (patch(&base, &delta, &context()), whole) {
+            (Ok(patched), Ok(whole)) => prop_assert_eq!(patched.declared.to_json(), whole.to_json()),
+            (Err(short), Err(long)) => prop_assert_eq!(short.to_json(true), long.to_json(true)),
+            (Ok(_), Err(long)) => prop_assert!(false, "refused whole: {}", long.to_json(true)),
+            (Err(short), Ok(_)) => prop_assert!(false, "refused in part: {}", short.to_json(true)),
+        }
+    }
+}
+
+#[test]
+fn a_changed_target_goes_the_short_way() {
+    let text = json!({
+        "_format_version": "3.0",
+        "upstreams": [{ "name": "u", "targets": [{ "target": "10.0.0.1:80" }] }],
+    });
+    let base = load(text.to_string().as_bytes());
+    let target = base.values("targets").next().unwrap();
+    let mut delta = kong::diff::Delta {
+        result: "00000000000000000000000000000001".into(),
+        ..kong::diff::Delta::default()
+    };
+    let mut other = target.clone();
+    other["target"] = json!("10.0.0.2:80");
+    other["id"] = json!(id::derive("targets", "another").to_string());
+    delta.put.insert("targets".into(), vec![other]);
+    delta.remove.insert("targets".into(), vec![target["id"].as_str().unwrap().to_owned()]);
+    let amended = amend(&base, &delta, &context()).unwrap();
+    let shown: Vec<Value> = amended.declared.values("targets").collect();
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0]["target"], "10.0.0.2:80");
+    assert_eq!(amended.ids.unwrap().into_keys().collect::<Vec<_>>(), ["targets"]);
+
+    let mut dangling = delta.clone();
+    dangling.remove.insert(
+        "upstreams".into(),
+        base.values("upstreams").map(|one| one["id"].as_str().unwrap().to_owned()).collect(),
+    );
+    assert!(amend(&base, &dangling, &context()).is_none());
+    assert!(patch(&base, &dangling, &context()).is_err());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use kong::declarative::Entity as Document;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -13,9 +14,13 @@ use uuid::Uuid;
 use crate::exchange::Entity;
 use crate::plugin::{BuildError, Context, Entities, Plugins};
 use crate::route::{Flavor, Protocol, Router, Rule, RuleError};
-use crate::table::{Certificate, Route, Service, Table, Upstream};
+use crate::shared::SharedMap;
+use crate::table::{Certificate, Places, Route, Service, Table, Upstream};
 
+mod amend;
 mod source;
+
+pub use amend::Change;
 
 use source::{
     CertificateEntity, Reference, RouteEntity, ServiceEntity, SniEntity, TargetEntity,
@@ -31,6 +36,9 @@ pub enum CompileError {
     /// A plugin.
     #[error(transparent)]
     Plugin(#[from] BuildError),
+    /// The gateway ends before it was done.
+    #[error("gateway stopped while the configuration was compiled")]
+    Stopped,
     /// An entity that is not what the schema promises.
     #[error("failed to read an entity of '{kind}'")]
     Entity {
@@ -54,8 +62,8 @@ impl Table {
         let mut routes = Vec::new();
         let mut http = Rules::default();
         let (mut tcp, mut tls, mut udp) = (Rules::default(), Rules::default(), Rules::default());
-        for document in entities.of("routes") {
-            let source: RouteEntity = read("routes", document)?;
+        for one in entities.of("routes") {
+            let mut source: RouteEntity = read("routes", one)?;
             let service = match &source.service {
                 Some(Reference { id }) => match services.get(id.as_str()) {
                     Some(Some(service)) => Some(Arc::clone(service)),
@@ -64,7 +72,7 @@ impl Table {
                 },
                 None => None,
             };
-            let place = routes.len();
+            let place = u32::try_from(routes.len()).unwrap_or(u32::MAX);
             let rule = source.rule(flavor);
             let protocols = rule.protocols;
             let secure = protocols.has(Protocol::Tls) || protocols.has(Protocol::TlsPassthrough);
@@ -79,28 +87,25 @@ impl Table {
             if protocols.is_http() {
                 http.add(rule, place);
             }
-            routes.push(Arc::new(route(
-                &source,
-                service,
-                &mut plugins,
-                documents.then_some(document),
-                flavor,
-            )));
+            let document = documents.then_some(one);
+            routes.push(Arc::new(route(&source, service, &mut plugins, document, flavor)));
         }
+        let of_streams = services.values().flatten().filter(|service| !service.speaks_http());
+        let stream_hosts = of_streams.map(|service| service.host.clone()).collect();
         Ok(Self {
             flavor,
-            routes,
-            http: Router::new(flavor, &http.rules)?,
-            http_places: http.places,
-            tcp: tcp.router(flavor)?,
-            tls: tls.router(flavor)?,
-            udp: udp.router(flavor)?,
-            upstreams: upstreams(entities, &services)?,
-            certificates: certificates(entities)?,
-            snis: snis(entities)?,
-            authorities: authorities(entities),
+            routes: Arc::new(routes),
+            http: Arc::new(http.router(flavor)?),
+            tcp: Arc::new(tcp.router(flavor)?),
+            tls: Arc::new(tls.router(flavor)?),
+            udp: Arc::new(udp.router(flavor)?),
+            upstreams: upstreams(entities, &stream_hosts)?,
+            stream_hosts: Arc::new(stream_hosts),
+            certificates: Arc::new(certificates(entities)?),
+            snis: Arc::new(snis(entities)?),
+            authorities: Arc::new(authorities(entities)),
             unmatched: plugins.unmatched(),
-            plugins,
+            plugins: Arc::new(plugins),
         })
     }
 }
@@ -108,17 +113,17 @@ impl Table {
 #[derive(Default)]
 struct Rules {
     rules: Vec<Rule>,
-    places: Vec<usize>,
+    places: Vec<u32>,
 }
 
 impl Rules {
-    fn add(&mut self, rule: Rule, place: usize) {
+    fn add(&mut self, rule: Rule, place: u32) {
         self.rules.push(rule);
         self.places.push(place);
     }
 
-    fn router(self, flavor: Flavor) -> Result<(Router, Vec<usize>), RuleError> {
-        Ok((Router::new(flavor, &self.rules)?, self.places))
+    fn router(self, flavor: Flavor) -> Result<Places, RuleError> {
+        Ok(Places { router: Router::new(flavor, &self.rules)?, places: self.places })
     }
 }
 
@@ -131,22 +136,22 @@ fn wants_documents(plugins: &Plugins) -> bool {
 
 fn read<'a, T: Deserialize<'a>>(
     kind: &'static str,
-    document: &'a Value,
+    entity: &'a Document,
 ) -> Result<T, CompileError> {
-    T::deserialize(document).map_err(|source| CompileError::Entity { kind, source })
+    entity.read().map_err(|source| CompileError::Entity { kind, source })
 }
 
 fn entity(
     id: Uuid,
     name: Option<String>,
     host: Option<&str>,
-    document: Option<&Value>,
+    document: Option<&Document>,
 ) -> Arc<Entity> {
     Arc::new(Entity {
         id: id.to_string().into(),
         name: name.map(Into::into),
         host: host.map(Into::into),
-        document: document.map(crate::plugin::compact).unwrap_or_default(),
+        document: document.map(|one| crate::plugin::compact(&one.value())).unwrap_or_default(),
     })
 }
 
@@ -172,7 +177,7 @@ fn route(
     source: &RouteEntity,
     service: Option<Arc<Service>>,
     plugins: &mut Plugins,
-    document: Option<&Value>,
+    document: Option<&Document>,
     flavor: Flavor,
 ) -> Route {
     let id = source.id.to_string();
@@ -193,21 +198,19 @@ fn route(
 
 fn upstreams(
     entities: &dyn Entities,
-    services: &Services,
-) -> Result<HashMap<Box<str>, Arc<Upstream>>, CompileError> {
-    let of_streams = services.values().flatten().filter(|service| !service.speaks_http());
-    let streams = of_streams.map(|service| service.host.as_ref()).collect::<HashSet<_>>();
+    stream_hosts: &HashSet<Box<str>>,
+) -> Result<SharedMap<Arc<Upstream>>, CompileError> {
     let mut targets = HashMap::<String, Vec<TargetEntity>>::new();
-    for document in entities.of("targets") {
-        let target: TargetEntity = read("targets", document)?;
+    for one in entities.of("targets") {
+        let target: TargetEntity = read("targets", one)?;
         targets.entry(target.upstream.id.clone()).or_default().push(target);
     }
-    let mut all = HashMap::new();
-    for document in entities.of("upstreams") {
-        let source: UpstreamEntity = read("upstreams", document)?;
+    let mut all = SharedMap::default();
+    for one in entities.of("upstreams") {
+        let source: UpstreamEntity = read("upstreams", one)?;
         let targets = targets.remove(&source.id.to_string()).unwrap_or_default();
         let mut upstream = source.upstream(targets);
-        upstream.streams = streams.contains(upstream.name.as_ref());
+        upstream.streams = stream_hosts.contains(upstream.name.as_ref());
         all.insert(upstream.name.clone(), Arc::new(upstream));
     }
     Ok(all)
@@ -237,8 +240,6 @@ fn snis(entities: &dyn Entities) -> Result<HashMap<Box<str>, Box<str>>, CompileE
 
 fn authorities(entities: &dyn Entities) -> HashMap<Box<str>, Box<str>> {
     let text = |document: &Value, field: &str| Some(document.get(field)?.as_str()?.into());
-    entities
-        .of("ca_certificates")
-        .filter_map(|document| Some((text(document, "id")?, text(document, "cert")?)))
-        .collect()
+    let all = entities.of("ca_certificates").map(Document::value);
+    all.filter_map(|document| Some((text(&document, "id")?, text(&document, "cert")?))).collect()
 }

@@ -10,5 +10,6 @@ pub mod exchange;
 pub mod health;
 pub mod plugin;
 pub mod route;
+pub mod shared;
 pub mod table;
 pub mod uri;

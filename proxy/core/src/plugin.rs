@@ -249,4 +249,4 @@ pub enum BuildError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

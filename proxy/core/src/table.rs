@@ -3,7 +3,7 @@
 //! A request reads one [`Table`] from beginning to end. Balancers and sockets are the shell's: the table only says which
 //! upstreams there should be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,31 +14,52 @@ use crate::exchange::Entity;
 use crate::health::Checks;
 use crate::plugin::{Plan, Plugins};
 use crate::route::{Flavor, Lookup, Match, Protocol, Protocols, Router};
+use crate::shared::SharedMap;
 use crate::uri::PathHandling;
 
-/// A compiled configuration.
+/// A compiled configuration. A copy shares everything; a change replaces what it touches.
+#[derive(Clone)]
 pub struct Table {
     /// The flavour that it was compiled for.
     pub flavor: Flavor,
     /// Routes of HTTP, and of streams.
-    pub routes: Vec<Arc<Route>>,
-    pub(crate) http: Router,
-    pub(crate) http_places: Vec<usize>,
-    pub(crate) tcp: (Router, Vec<usize>),
-    pub(crate) tls: (Router, Vec<usize>),
-    pub(crate) udp: (Router, Vec<usize>),
+    pub routes: Arc<Vec<Arc<Route>>>,
+    pub(crate) http: Arc<Places>,
+    pub(crate) tcp: Arc<Places>,
+    pub(crate) tls: Arc<Places>,
+    pub(crate) udp: Arc<Places>,
     /// Upstreams by name.
-    pub upstreams: HashMap<Box<str>, Arc<Upstream>>,
+    pub upstreams: SharedMap<Arc<Upstream>>,
+    /// Hosts of services that are no HTTP: the upstreams of these names serve streams.
+    pub(crate) stream_hosts: Arc<HashSet<Box<str>>>,
     /// Certificates by id.
-    pub certificates: HashMap<Box<str>, Certificate>,
+    pub certificates: Arc<HashMap<Box<str>, Certificate>>,
     /// Certificate ids by server name, wildcards included.
-    pub snis: HashMap<Box<str>, Box<str>>,
+    pub snis: Arc<HashMap<Box<str>, Box<str>>>,
     /// Authorities by id, as PEM.
-    pub authorities: HashMap<Box<str>, Box<str>>,
+    pub authorities: Arc<HashMap<Box<str>, Box<str>>>,
     /// All plugins.
-    pub plugins: Plugins,
+    pub plugins: Arc<Plugins>,
     /// What runs for a request that no route takes.
     pub unmatched: Arc<Plan>,
+}
+
+/// A router, and the places of its rules' routes among all routes.
+pub(crate) struct Places {
+    pub(crate) router: Router,
+    pub(crate) places: Vec<u32>,
+}
+
+impl Places {
+    fn find<'a>(
+        &self,
+        lookup: &Lookup<'_>,
+        routes: &'a [Arc<Route>],
+    ) -> Option<(&'a Arc<Route>, Match)> {
+        let matched = self.router.find(lookup)?;
+        let place = *self.places.get(matched.route)?;
+        Some((routes.get(place as usize)?, matched))
+    }
 }
 
 /// A route, ready for requests.
@@ -141,6 +162,8 @@ pub struct Upstream {
 /// A target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
+    /// The entity's id; targets stand in the order of their ids.
+    pub id: Box<str>,
     /// `host:port`.
     pub target: Box<str>,
     /// The host.
@@ -180,15 +203,14 @@ impl Table {
     /// The route of an HTTP request.
     #[must_use]
     pub fn find(&self, lookup: &Lookup<'_>) -> Option<Hit<'_>> {
-        let matched = self.http.find(lookup)?;
-        let route = self.routes.get(*self.http_places.get(matched.route)?)?;
+        let (route, matched) = self.http.find(lookup, &self.routes)?;
         Some(Hit { route, matched })
     }
 
     /// The route of a stream; each kind of listener has routes of its own.
     #[must_use]
     pub fn find_stream(&self, lookup: &Lookup<'_>) -> Option<&Arc<Route>> {
-        let (router, places) = match lookup.protocol {
+        let router = match lookup.protocol {
             Protocol::Udp => &self.udp,
             Protocol::Tls | Protocol::TlsPassthrough => &self.tls,
             Protocol::Tcp
@@ -199,8 +221,7 @@ impl Table {
             | Protocol::Ws
             | Protocol::Wss => &self.tcp,
         };
-        let matched = router.find(lookup)?;
-        self.routes.get(*places.get(matched.route)?)
+        router.find(lookup, &self.routes).map(|(route, _)| route)
     }
 
     /// The certificate of a server name: the name itself, `*.rest`, `first.*`, then `*`.

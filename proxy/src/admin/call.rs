@@ -46,6 +46,12 @@ impl Reply {
         Self { status, body: Body::Json(value), headers: Vec::new() }
     }
 
+    /// JSON that is text already.
+    pub(super) fn raw_json(status: StatusCode, text: String) -> Self {
+        let body = Body::Text("application/json; charset=utf-8", text.into());
+        Self { status, body, headers: Vec::new() }
+    }
+
     /// 200 with JSON.
     pub(super) fn ok(value: Value) -> Self {
         Self::json(StatusCode::OK, value)

@@ -9,14 +9,16 @@ use http::StatusCode;
 use kong::{
     canonical::ConfigHash,
     declarative::{self, Context, Declared, Rejection},
+    schema::Flavor,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     Node,
     call::{Call, Form, Reply},
     judge::Judge,
 };
+use crate::state::{DiskError, Kept, aside};
 
 /// Names the leadership under which a configuration is sent; an older one is refused.
 pub(super) const TERM: &str = "x-flotilla-term";
@@ -38,8 +40,10 @@ pub(super) async fn load(node: &Node, call: &Call) -> Reply {
         Ok(asked) => asked,
         Err(reply) => return reply,
     };
-    let hash = ConfigHash::of(&asked.text).to_string();
-    if asked.check_hash && asked.hashed && *node.gateway.state.current().hash == *hash {
+    if asked.check_hash
+        && asked.hashed
+        && *node.gateway.state.current().hash == *ConfigHash::of(&asked.text).to_string()
+    {
         return Reply::empty(StatusCode::NOT_MODIFIED);
     }
     let Ok(_only) = node.loading.try_lock() else {
@@ -52,9 +56,12 @@ pub(super) async fn load(node: &Node, call: &Call) -> Reply {
     if let Err(reply) = fence(node, call) {
         return reply;
     }
-    match decode(node, &asked.text) {
-        Err(rejection) => refused(&rejection, asked.flatten),
-        Ok(declared) => apply(node, declared, &asked.text).await,
+    let (flavor, text) = (node.flavor(), asked.text);
+    let read = aside(move || (decode(flavor, &text), text));
+    match read.await {
+        None => refused(&Rejection::unreadable("the gateway is going down"), false),
+        Some((Err(rejection), _)) => refused(&rejection, asked.flatten),
+        Some((Ok(declared), text)) => apply(node, declared, text).await,
     }
 }
 
@@ -63,31 +70,75 @@ fn refused(rejection: &Rejection, flatten: bool) -> Reply {
 }
 
 /// Reads a configuration's text with everything that this gateway knows.
-pub(super) fn decode(node: &Node, text: &[u8]) -> Result<Declared, Rejection> {
+pub(super) fn decode(flavor: Flavor, text: &[u8]) -> Result<Declared, Rejection> {
+    with_context(flavor, |context| declarative::decode(text, context))
+}
+
+/// What was kept as it was last: the whole, with the changes that were made to it.
+pub(super) fn restore(flavor: Flavor, kept: &Kept) -> Result<Declared, Rejection> {
+    let mut declared = decode(flavor, &kept.text)?;
+    if let Some(hash) = kept.hash.as_deref().and_then(ConfigHash::parse) {
+        declared.set_hash(hash);
+    }
+    for change in &kept.changes {
+        let delta: Option<kong::diff::Delta> = serde_json::from_slice(change).ok();
+        let Some(delta) = delta.filter(|delta| delta.base == declared.hash().to_string()) else {
+            continue;
+        };
+        let changed = |context: &Context<'_>| declarative::patch(&declared, &delta, context);
+        declared = with_context(flavor, changed)?.declared;
+    }
+    Ok(declared)
+}
+
+/// What decoding needs from this gateway.
+pub(super) fn with_context<T>(flavor: Flavor, read: impl FnOnce(&Context<'_>) -> T) -> T {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let flavor = node.flavor();
-    let context = Context {
+    read(&Context {
         now: now.as_secs_f64(),
         seed: uuid::Uuid::new_v4().as_u128(),
         flavor,
         judge: &Judge { flavor, now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX) },
-    };
-    declarative::decode(text, &context)
+    })
 }
 
 /// Puts a configuration to work and keeps its text.
-async fn apply(node: &Node, declared: Declared, text: &[u8]) -> Reply {
+async fn apply(node: &Node, declared: Declared, text: Vec<u8>) -> Reply {
     let declared = Arc::new(declared);
     let hash = declared.hash().to_string();
     if let Err(error) = node.gateway.state.apply(Arc::clone(&declared), &hash).await {
         return refused(&Rejection::unreadable(&error.to_string()), false);
     }
-    if let Err(error) = node.gateway.disk.save(text) {
-        // The gateway serves on; only a restart without its operator would miss the text.
+    tracing::info!(hash, "configuration loaded");
+    let disk = node.gateway.disk.clone();
+    let rest = aside(move || {
+        note(disk.save(&text, &hash));
+        declared.to_json()
+    });
+    Reply::raw_json(StatusCode::CREATED, rest.await.unwrap_or_default())
+}
+
+/// The gateway serves on; only a restart without its operator would miss what was not kept.
+fn note(kept: Result<(), DiskError>) {
+    if let Err(error) = kept {
         tracing::error!(%error, "failed to keep the configuration on disk");
     }
-    tracing::info!(hash, "configuration loaded");
-    Reply::json(StatusCode::CREATED, declared.to_json())
+}
+
+/// Keeps a change, and the whole once there are many.
+async fn keep(node: &Node, change: &[u8]) {
+    match node.gateway.disk.append(change) {
+        Ok(false) => {}
+        Ok(true) => {
+            let (disk, current) = (node.gateway.disk.clone(), node.gateway.state.current());
+            let save = move || {
+                let text = current.entities.document().to_string();
+                note(disk.save(text.as_bytes(), &current.hash));
+            };
+            aside(save).await;
+        }
+        Err(error) => note(Err(error)),
+    }
 }
 
 /// Refuses pushes of an older leadership than the last one's.
@@ -161,68 +212,29 @@ pub(super) async fn patch(node: &Node, call: &Call) -> Reply {
         let body = json!({ "message": "the base is not what is loaded", "loaded": current.hash });
         return Reply::json(StatusCode::CONFLICT, body);
     }
-    let document = delta.apply(&document(&node.declared()));
-    let text = document.to_string().into_bytes();
-    let mut declared = match decode(node, &text) {
-        Ok(declared) => declared,
+    if ConfigHash::parse(&delta.result).is_none() {
+        return Reply::message(StatusCode::BAD_REQUEST, "the result is no hash");
+    }
+    let amended = with_context(node.flavor(), |context| {
+        declarative::patch(&current.entities, &delta, context)
+    });
+    let amended = match amended {
+        Ok(amended) => amended,
         Err(rejection) => return refused(&rejection, true),
     };
-    match ConfigHash::parse(&delta.result) {
-        Some(hash) => declared.set_hash(hash),
-        None => return Reply::message(StatusCode::BAD_REQUEST, "the result is no hash"),
+    let (declared, ids) = (Arc::new(amended.declared), amended.ids.as_ref());
+    if let Err(error) = node.gateway.state.amend(declared, ids).await {
+        return refused(&Rejection::unreadable(&error.to_string()), false);
     }
-    let reply = apply(node, declared, &text).await;
-    if reply.status == StatusCode::CREATED {
-        return Reply::ok(json!({ "configuration_hash": delta.result }));
-    }
-    reply
-}
-
-/// The configuration as a document that loads to the same entities.
-pub(super) fn document(declared: &Declared) -> Value {
-    let mut out = Map::new();
-    out.insert("_format_version".into(), json!("3.0"));
-    out.insert("_transform".into(), json!(false));
-    for (kind, all) in declared.kinds().filter(|(kind, _)| *kind != "workspaces") {
-        let entities: Vec<Value> = all.values().map(without_shorthands).collect();
-        out.insert(kind.to_owned(), entities.into());
-    }
-    Value::Object(out)
-}
-
-/// References as text, and no older spellings beside the fields that they stand for.
-fn without_shorthands(entity: &Value) -> Value {
-    let Value::Object(map) = entity else { return entity.clone() };
-    let mut out = map.clone();
-    for value in out.values_mut() {
-        if let Value::Object(reference) = value
-            && reference.len() == 1
-            && let Some(id) = reference.get("id")
-        {
-            *value = id.clone();
-        }
-    }
-    let shorthands = out
-        .get("name")
-        .and_then(Value::as_str)
-        .and_then(kong::schema::plugin)
-        .and_then(|plugin| plugin.get("config"))
-        .map(|field| match &field.kind {
-            kong::schema::Kind::Record(record) => record.shorthands.as_slice(),
-            _ => &[],
-        });
-    if let (Some(shorthands), Some(Value::Object(config))) = (shorthands, out.get_mut("config")) {
-        for shorthand in shorthands {
-            config.remove(shorthand.name);
-        }
-    }
-    Value::Object(out)
+    keep(node, &call.body).await;
+    tracing::info!(hash = delta.result, "configuration changed");
+    Reply::ok(json!({ "configuration_hash": delta.result }))
 }
 
 /// `GET /config`: the configuration as YAML text.
 pub(super) fn dump(declared: &Declared) -> Reply {
     let mut text = String::new();
-    if let Value::Object(document) = document(declared) {
+    if let Value::Object(document) = declared.document() {
         for (name, value) in &document {
             write_field(&mut text, name, value, 0);
         }

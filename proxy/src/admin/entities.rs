@@ -89,10 +89,10 @@ pub(super) fn show(declared: &Declared, kind: &str, entity: &Value) -> Value {
         && let Some(map) = shown.as_object_mut()
     {
         let id = map.get("id").cloned().unwrap_or_default();
-        let mut names: Vec<&str> = declared
-            .of("snis")
+        let mut names: Vec<String> = declared
+            .values("snis")
             .filter(|sni| sni["certificate"]["id"] == id)
-            .filter_map(|sni| sni["name"].as_str())
+            .filter_map(|sni| sni["name"].as_str().map(str::to_owned))
             .collect();
         names.sort_unstable();
         map.insert("snis".into(), json!(names));
@@ -127,14 +127,14 @@ pub(super) fn list(
             }
         },
     };
-    let empty = kong::declarative::Entities::new();
-    let all = declared.kind(kind).unwrap_or(&empty);
+    let all = declared.kind(kind).into_iter().flat_map(kong::declarative::Entities::iter);
     let mut kept = all
-        .iter()
-        .filter(|(id, entity)| after.as_ref().is_none_or(|after| *id > after) && keep(entity));
+        .filter(|(id, _)| after.as_deref().is_none_or(|after| *id > after))
+        .map(|(id, entity)| (id, entity.value()))
+        .filter(|(_, entity)| keep(entity));
     let page: Vec<_> = kept.by_ref().take(size).collect();
     // A full page has a next one, whether something is on it or not.
-    let last = page.last().filter(|_| page.len() == size).map(|(id, _)| (*id).clone());
+    let last = page.last().filter(|_| page.len() == size).map(|(id, _)| (*id).to_owned());
     let data: Vec<Value> = page
         .iter()
         .filter(|(_, entity)| tags.as_ref().is_none_or(|tags| tags.fit(entity)))
@@ -170,12 +170,12 @@ fn start_of(kind: &str, offset: &str) -> Option<String> {
 }
 
 /// An entity by id or name, with the answer when there is none.
-pub(super) fn find<'a>(declared: &'a Declared, kind: &str, key: &str) -> Result<&'a Value, Reply> {
+pub(super) fn find(declared: &Declared, kind: &str, key: &str) -> Result<Value, Reply> {
     if schema::is_uuid(key) {
         return declared.get(kind, key).ok_or_else(|| missing(kind, key));
     }
     if kind == "certificates" {
-        let sni = declared.of("snis").find(|sni| sni["name"] == key);
+        let sni = declared.find("snis", key).filter(|sni| sni["name"] == key);
         let certificate = sni.and_then(|sni| {
             declared.get("certificates", sni["certificate"]["id"].as_str().unwrap_or_default())
         });
@@ -223,11 +223,7 @@ pub(super) fn belongs(entity: &Value, field: &str, id: &Value) -> bool {
 }
 
 /// A parent for its children; nobody learns why there is none.
-pub(super) fn find_parent<'a>(
-    declared: &'a Declared,
-    kind: &str,
-    key: &str,
-) -> Result<&'a Value, Reply> {
+pub(super) fn find_parent(declared: &Declared, kind: &str, key: &str) -> Result<Value, Reply> {
     find(declared, kind, key).map_err(|reply| {
         let named = kind == "certificates" && !schema::is_uuid(key);
         if named { reply } else { Reply::not_found() }
@@ -235,13 +231,13 @@ pub(super) fn find_parent<'a>(
 }
 
 /// One child of a parent.
-pub(super) fn child<'a>(
-    declared: &'a Declared,
+pub(super) fn child(
+    declared: &Declared,
     parent: &Value,
     parent_kind: &str,
     kind: &str,
     key: &str,
-) -> Result<&'a Value, Reply> {
+) -> Result<Value, Reply> {
     let field = link(kind, parent_kind);
     let name = match kind {
         "targets" => Some("target"),
@@ -249,16 +245,16 @@ pub(super) fn child<'a>(
         _ => schema::entity(kind).and_then(|schema| schema.endpoint_key),
     };
     declared
-        .of(kind)
+        .values(kind)
         .filter(|entity| belongs(entity, field, &parent["id"]))
         .find(|entity| entity["id"] == key || name.is_some_and(|name| entity[name] == key))
         .ok_or_else(Reply::not_found)
 }
 
 /// The targets of an upstream: the newest first, each address once.
-pub(super) fn targets<'a>(declared: &'a Declared, upstream: &Value) -> Vec<&'a Value> {
-    let mut all: Vec<&Value> = declared
-        .of("targets")
+pub(super) fn targets(declared: &Declared, upstream: &Value) -> Vec<Value> {
+    let mut all: Vec<Value> = declared
+        .values("targets")
         .filter(|target| belongs(target, "upstream", &upstream["id"]))
         .collect();
     all.sort_by(|a, b| {
@@ -301,7 +297,7 @@ pub(super) fn numbered(data: Vec<Value>, call: &Call, path: &str) -> Result<Valu
 pub(super) fn tagged(declared: &Declared, tag: Option<&str>) -> Reply {
     let mut data = Vec::new();
     for (kind, entities) in declared.kinds() {
-        for (id, entity) in entities {
+        for (id, entity) in entities.iter().map(|(id, entity)| (id, entity.value())) {
             for one in entity["tags"].as_array().into_iter().flatten() {
                 if tag.is_none_or(|tag| one.as_str() == Some(tag)) {
                     data.push(json!({ "entity_name": kind, "entity_id": id, "tag": one }));

@@ -20,12 +20,12 @@ pub(super) fn show(node: &Node, call: &Call, key: &str) -> Result<Reply, Reply> 
     let balancer = live.map(|live| live.balancer.load_full());
     let checked = live.is_some_and(|live| live.upstream.checks.are_on());
     if call.argument("balancer_health").as_deref() == Some("1") {
-        let data = whole(upstream, balancer.as_deref(), checked);
+        let data = whole(&upstream, balancer.as_deref(), checked);
         return Ok(Reply::ok(json!({ "data": data, "next": null, "node_id": node.gateway.node })));
     }
-    let data = entities::targets(&declared, upstream)
+    let data = entities::targets(&declared, &upstream)
         .into_iter()
-        .map(|target| of_target(target, balancer.as_deref(), checked))
+        .map(|target| of_target(&target, balancer.as_deref(), checked))
         .collect();
     let path = format!("/upstreams/{key}/health");
     let mut body = entities::numbered(data, call, &path)?;
@@ -157,7 +157,7 @@ pub(super) struct Mark<'a> {
 pub(super) fn mark(node: &Node, mark: &Mark<'_>) -> Result<Reply, Reply> {
     let declared = node.declared();
     let upstream = entities::find_parent(&declared, "upstreams", mark.upstream)?;
-    let target = entities::child(&declared, upstream, "upstreams", "targets", mark.target)?;
+    let target = entities::child(&declared, &upstream, "upstreams", "targets", mark.target)?;
     let name = upstream["name"].as_str().unwrap_or_default();
     let generation = node.gateway.state.current();
     let live = generation.live.get(name).filter(|live| live.upstream.checks.are_on());

@@ -40,8 +40,10 @@ pub(super) fn root(node: &Node) -> Reply {
     let loaded: Map<String, Value> =
         plugins.keys().map(|name| (name.clone(), json!(true))).collect();
     let declared = node.declared();
-    let mut enabled: Vec<&str> =
-        declared.of("plugins").filter_map(|plugin| plugin["name"].as_str()).collect();
+    let mut enabled: Vec<String> = declared
+        .values("plugins")
+        .filter_map(|plugin| plugin["name"].as_str().map(str::to_owned))
+        .collect();
     enabled.sort_unstable();
     enabled.dedup();
     let pid = std::process::id();

@@ -54,12 +54,12 @@ fn targets(node: &Node) -> Vec<TargetHealth> {
     let declared = node.declared();
     let generation = node.gateway.state.current();
     let mut found = Vec::new();
-    for upstream in declared.of("upstreams") {
+    for upstream in declared.values("upstreams") {
         let name = upstream["name"].as_str().unwrap_or_default();
         let live = generation.live.get(name);
         let balancer = live.map(|live| live.balancer.load_full());
         let checked = live.is_some_and(|live| live.upstream.checks.are_on());
-        for target in entities::targets(&declared, upstream) {
+        for target in entities::targets(&declared, &upstream) {
             let text = target["target"].as_str().unwrap_or_default();
             let mut add = |address: String, state: TargetState| {
                 let (upstream, target) = (name.to_owned(), text.to_owned());

@@ -65,7 +65,7 @@ fn attempt(
             }
             return Err(Reply::json(StatusCode::NOT_FOUND, body.into()));
         };
-        entity = merge(current, entity);
+        entity = merge(&current, entity);
     }
     validate(aim.kind, entity, call.form(), flavor)?;
     Ok(unsupported(verb, aim.kind, by_name.filter(|_| aim.kind != "certificates")))

@@ -41,20 +41,26 @@ impl Variants {
         let refuse =
             |text: String| Err(BTreeMap::from([("protocols".to_owned(), Fault::Message(text))]));
         let first = match route.get("protocols") {
-            None => json!("http"),
+            None => "http",
             Some(Value::Null) => return refuse("required field missing".into()),
-            Some(Value::Array(all)) => all.first().cloned().unwrap_or(Value::Null),
-            Some(Value::Object(map)) if map.is_empty() => Value::Null,
+            Some(Value::Array(all)) => match all.first() {
+                Some(Value::String(first)) => first,
+                Some(other) if !other.is_null() => {
+                    return refuse(format!("unknown type: {other}"));
+                }
+                _ => return refuse("unknown type: nil".into()),
+            },
+            Some(Value::Object(map)) if map.is_empty() => {
+                return refuse("unknown type: nil".into());
+            }
             Some(_) => return refuse("expected a set".into()),
         };
-        let family = match first.as_str() {
-            Some("http" | "https") => Family::Http,
-            Some("grpc" | "grpcs") => Family::Grpc,
-            Some("tcp" | "tls" | "udp") => Family::Stream,
-            Some("tls_passthrough") => Family::Passthrough,
-            Some(other) => return refuse(format!("unknown type: {other}")),
-            None if first.is_null() => return refuse("unknown type: nil".into()),
-            None => return refuse(format!("unknown type: {first}")),
+        let family = match first {
+            "http" | "https" => Family::Http,
+            "grpc" | "grpcs" => Family::Grpc,
+            "tcp" | "tls" | "udp" => Family::Stream,
+            "tls_passthrough" => Family::Passthrough,
+            other => return refuse(format!("unknown type: {other}")),
         };
         let records = match flavor {
             Flavor::Traditional | Flavor::TraditionalCompatible => &self.classic,
@@ -329,9 +335,13 @@ fn needs_matcher(
     needs: &Needs,
     expressions: bool,
 ) -> Result<(), Fault> {
-    let secure = route.get("protocols").and_then(Value::as_array).is_some_and(|all| {
-        all.iter().any(|one| one.as_str().is_some_and(|p| needs.secure_protocols.contains(&p)))
-    });
+    // A route that names no protocols takes both of HTTP's.
+    let secure = match route.get("protocols").and_then(Value::as_array) {
+        Some(all) => {
+            all.iter().any(|one| one.as_str().is_some_and(|p| needs.secure_protocols.contains(&p)))
+        }
+        None => needs.secure_protocols.contains(&"https"),
+    };
     let mut fields = needs.fields.to_vec();
     if secure {
         fields.push("snis");

@@ -83,27 +83,25 @@ impl RouteEntity {
         StatusCode::from_u16(status).unwrap_or(StatusCode::UPGRADE_REQUIRED)
     }
 
-    pub(super) fn rule(&self, flavor: Flavor) -> Rule {
-        let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
-        let endpoints = |list: &Option<Vec<AddressEntity>>| {
-            let list = list.as_deref().unwrap_or_default();
-            list.iter().map(|one| Endpoint { ip: one.ip.clone(), port: one.port }).collect()
+    /// What a request must look like; the fields that say so are taken out.
+    pub(super) fn rule(&mut self, flavor: Flavor) -> Rule {
+        let endpoints = |list: Option<Vec<AddressEntity>>| {
+            let list = list.unwrap_or_default().into_iter();
+            list.map(|one| Endpoint { ip: one.ip, port: one.port }).collect()
         };
-        let headers =
-            self.headers.iter().flatten().map(|(name, values)| (name.clone(), values.clone()));
         Rule {
             id: self.id,
             created_at: self.created_at.unwrap_or_default(),
             protocols: self.protocols(),
-            methods: list(&self.methods),
-            hosts: list(&self.hosts),
-            paths: list(&self.paths),
-            headers: headers.collect(),
-            snis: list(&self.snis),
-            sources: endpoints(&self.sources),
-            destinations: endpoints(&self.destinations),
+            methods: self.methods.take().unwrap_or_default(),
+            hosts: self.hosts.take().unwrap_or_default(),
+            paths: self.paths.take().unwrap_or_default(),
+            headers: self.headers.take().unwrap_or_default().into_iter().collect(),
+            snis: self.snis.take().unwrap_or_default(),
+            sources: endpoints(self.sources.take()),
+            destinations: endpoints(self.destinations.take()),
             regex_priority: self.regex_priority.as_ref().map_or(0, whole),
-            expression: self.expression.clone(),
+            expression: self.expression.take(),
             priority: self.priority.as_ref().map_or(0, whole).unsigned_abs(),
             strip_path: self.strip_path,
             path_handling: self.path_handling(flavor),
@@ -190,9 +188,24 @@ pub(super) struct SniEntity {
 /// A target.
 #[derive(Deserialize)]
 pub(super) struct TargetEntity {
+    pub(super) id: Uuid,
     pub(super) upstream: Reference,
     target: String,
     weight: Option<u32>,
+}
+
+impl TargetEntity {
+    /// The target; one without a port is none.
+    pub(super) fn target(self) -> Option<Target> {
+        let (host, port) = crate::route::compat::split_port(&self.target);
+        Some(Target {
+            id: self.id.to_string().into(),
+            host: host.trim_matches(['[', ']']).into(),
+            port: port?,
+            weight: self.weight.unwrap_or(100),
+            target: self.target.clone().into(),
+        })
+    }
 }
 
 /// An upstream.
@@ -341,19 +354,10 @@ impl UpstreamEntity {
             _ if hash_on != HashOn::None => Algorithm::ConsistentHashing,
             _ => Algorithm::RoundRobin,
         };
-        let targets = targets.into_iter().filter_map(|target| {
-            let (host, port) = crate::route::compat::split_port(&target.target);
-            Some(Target {
-                host: host.trim_matches(['[', ']']).into(),
-                port: port?,
-                weight: target.weight.unwrap_or(100),
-                target: target.target.clone().into(),
-            })
-        });
         Upstream {
             id: self.id.to_string().into(),
             streams: false,
-            targets: targets.collect(),
+            targets: targets.into_iter().filter_map(TargetEntity::target).collect(),
             name: self.name.into(),
             algorithm,
             hash_on,

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use kong::declarative::Entity;
 use serde_json::Value;
 
 /// The entities of a configuration, by Kong's name of their kind (`consumers`, `keyauth_credentials`, …).
 pub trait Entities {
     /// All entities of a kind, in the order of their ids.
-    fn of<'a>(&'a self, kind: &str) -> Box<dyn Iterator<Item = &'a Value> + 'a>;
+    fn of<'a>(&'a self, kind: &str) -> Box<dyn Iterator<Item = &'a Entity> + 'a>;
 }
 
 impl Entities for kong::declarative::Declared {
-    fn of<'a>(&'a self, kind: &str) -> Box<dyn Iterator<Item = &'a Value> + 'a> {
-        Box::new(self.kind(kind).into_iter().flat_map(|all| all.values()))
+    fn of<'a>(&'a self, kind: &str) -> Box<dyn Iterator<Item = &'a Entity> + 'a> {
+        Box::new(self.kind(kind).into_iter().flat_map(kong::declarative::Entities::values))
     }
 }
 
@@ -118,15 +119,16 @@ impl Directory {
     #[must_use]
     pub fn build(entities: &dyn Entities) -> Self {
         let mut directory = Self::default();
-        let mut groups: HashMap<&str, Vec<Box<str>>> = HashMap::new();
-        for acl in entities.of("acls") {
+        let mut groups: HashMap<String, Vec<Box<str>>> = HashMap::new();
+        for acl in entities.of("acls").map(Entity::value) {
             if let (Some(consumer), Some(group)) =
-                (reference(acl, "consumer"), string(acl, "group"))
+                (reference(&acl, "consumer"), string(&acl, "group"))
             {
-                groups.entry(consumer).or_default().push(group.into());
+                groups.entry(consumer.to_owned()).or_default().push(group.into());
             }
         }
-        for entity in entities.of("consumers") {
+        for entity in entities.of("consumers").map(Entity::value) {
+            let entity = &entity;
             let Some(id) = string(entity, "id") else { continue };
             let consumer = Arc::new(Consumer {
                 id: id.into(),
@@ -183,7 +185,8 @@ impl Directory {
         let number = |entity: &Value, name: &str| {
             entity.get(name).and_then(Value::as_f64).unwrap_or(0.0) as u64
         };
-        let token = |entity: &Value| {
+        let token = |entity: &Entity| {
+            let entity = &entity.value();
             let credential = reference(entity, "credential").and_then(|id| by_id.get(id));
             let token = Token {
                 credential: credential.map(|found| Arc::clone(found)),
@@ -200,13 +203,14 @@ impl Directory {
 
     fn credentials<'a>(
         &self,
-        entities: impl Iterator<Item = &'a Value>,
+        entities: impl Iterator<Item = &'a Entity>,
         key: &str,
         identifier: &str,
         kind: impl Fn(&Value) -> CredentialKind,
     ) -> HashMap<Box<str>, Arc<Credential>> {
         entities
             .filter_map(|entity| {
+                let entity = &entity.value();
                 let credential = Credential {
                     id: field(entity, "id"),
                     consumer: reference(entity, "consumer")

@@ -64,6 +64,7 @@ impl Plugins {
             directory: Arc::new(Directory::build(entities)),
         };
         for entity in entities.of("plugins") {
+            let entity = &entity.value();
             if entity.get("enabled").and_then(Value::as_bool) != Some(false) && serves_http(entity)
             {
                 plugins.add(entity, context)?;

@@ -66,20 +66,35 @@ impl Services for Still {
 }
 
 #[derive(Default)]
-struct Document(BTreeMap<String, Vec<Value>>);
+struct Document(BTreeMap<String, Vec<kong::declarative::Entity>>);
 
 impl Entities for Document {
-    fn of<'a>(&'a self, kind: &str) -> Box<dyn Iterator<Item = &'a Value> + 'a> {
+    fn of<'a>(
+        &'a self,
+        kind: &str,
+    ) -> Box<dyn Iterator<Item = &'a kong::declarative::Entity> + 'a> {
         Box::new(self.0.get(kind).into_iter().flatten())
     }
 }
 
-fn context() -> Context {
+impl Document {
+    fn of_values(document: Value) -> Self {
+        let kinds: BTreeMap<String, Vec<Value>> = serde_json::from_value(document).unwrap();
+        Self(
+            kinds
+                .into_iter()
+                .map(|(kind, all)| (kind, all.iter().map(Into::into).collect()))
+                .collect(),
+        )
+    }
+}
+
+pub(crate) fn context() -> Context {
     Context { services: Arc::new(Still), lasting: Arc::default() }
 }
 
 fn plan(document: Value, context: &Context) -> Arc<Plan> {
-    let document = Document(serde_json::from_value(document).unwrap());
+    let document = Document::of_values(document);
     Plugins::build(&document, context).unwrap().plan(Some("r"), Some("s"))
 }
 
@@ -184,9 +199,7 @@ fn a_disabled_plugin_and_one_for_streams_do_not_run() {
 
 #[test]
 fn routes_without_plugins_of_their_own_share_one_plan() {
-    let document = Document(
-        serde_json::from_value(json!({ "plugins": [terminate("x", &json!({}))] })).unwrap(),
-    );
+    let document = Document::of_values(json!({ "plugins": [terminate("x", &json!({}))] }));
     let mut plugins = Plugins::build(&document, &context()).unwrap();
     assert!(Arc::ptr_eq(&plugins.plan(Some("a"), Some("s")), &plugins.plan(Some("b"), Some("t"))));
 }
@@ -299,7 +312,7 @@ fn a_directory_decides_on_a_password() {
 #[test]
 fn a_plugin_that_cannot_be_run_is_refused_by_name() {
     let document = json!({ "plugins": [{ "id": "1", "name": "pre-function", "config": {} }] });
-    let document = Document(serde_json::from_value(document).unwrap());
+    let document = Document::of_values(document);
     let error = Plugins::build(&document, &context()).err().unwrap();
     assert_eq!(
         error.to_string(),
