@@ -98,4 +98,4 @@ bench-proxy: ## The gateway beside nginx, HAProxy and Envoy (PART=memory: only t
 
 .PHONY: generate
 generate: ## Write crds/ and the other generated files anew
-	UPDATE=1 cargo test --quiet --package operator --test it generated
+	UPDATE=1 cargo test --quiet --package operator-api

@@ -1,7 +1,7 @@
 //! Gateway API's own conformance suite, run against the product in a cluster of its own.
 //!
 //! The suite is a Go module of Kubernetes'; `conformance/` in this package pins it and adds nothing. Its upstreams are
-//! built from the same module and imported under the names that its manifests ask for.
+//! built from the modules pinned there and imported under the names that its manifests ask for.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,8 +18,11 @@ use crate::product::Product;
 
 const SUITE: &str = "sigs.k8s.io/gateway-api/conformance";
 const CRDS: &str = "sigs.k8s.io/gateway-api";
-/// The name of the suite's upstream, without registry and tag.
-const ECHO: &str = "/echo-basic:";
+/// The suite's upstreams: a part of their images' names, and the package of the program in them.
+const UPSTREAMS: [(&str, &str, &str); 2] = [
+    ("/echo-basic:", "echo-basic", "sigs.k8s.io/gateway-api/conformance/echo-basic"),
+    ("/coredns:", "coredns", "./coredns"),
+];
 const CLASS: &str = "flotilla";
 const PROFILES: &str = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS";
 
@@ -30,7 +33,8 @@ pub fn run(cluster: &Cluster, built: &[Image], report: &Path, flags: &[String]) 
     let suite = module(SUITE)?;
     upstreams(cluster, &suite)?;
     let product = Product::install(cluster, built)?;
-    product.upgrade(&[&format!("fleet.gatewayClasses={{{CLASS}}}")])?;
+    // The suite makes classes of its own beside the one that it is told of.
+    product.upgrade(&["fleet.gatewayClasses={*}"])?;
     product.apply(&class())?;
     let program = build(cluster, "suite", |command, output| {
         command.args(["test", "-c", "-o"]).arg(output).arg(".");
@@ -96,30 +100,32 @@ fn build(
     Ok(output)
 }
 
-/// Builds the suite's upstream and imports it under every name that the suite's manifests give it.
+/// Builds the suite's upstreams and imports them under every name that the suite's manifests give them.
 fn upstreams(cluster: &Cluster, suite: &Path) -> Result<()> {
-    let package = format!("{SUITE}/echo-basic");
-    let program = build(cluster, "echo-basic", |command, output| {
-        command.args(["build", "-trimpath", "-ldflags=-s -w", "-o"]).arg(output).arg(&package);
-    })?;
-    let content =
-        fs::read(&program).with_context(|| format!("failed to read {}", program.display()))?;
     let names = names(suite)?;
-    if names.is_empty() {
-        bail!("the suite's manifests name no upstream");
-    }
-    for name in names {
-        let image = Image {
-            name,
-            files: vec![File::program("echo-basic", content.clone())],
-            entrypoint: vec!["/echo-basic".to_owned()],
-        };
-        images::import(cluster.place(), &image)?;
+    for (mark, name, package) in UPSTREAMS {
+        let program = build(cluster, name, |command, output| {
+            command.args(["build", "-trimpath", "-ldflags=-s -w", "-o"]).arg(output).arg(package);
+        })?;
+        let content =
+            fs::read(&program).with_context(|| format!("failed to read {}", program.display()))?;
+        let ours: Vec<&String> = names.iter().filter(|image| image.contains(mark)).collect();
+        if ours.is_empty() {
+            bail!("the suite's manifests name no image of {name}");
+        }
+        for image in ours {
+            let image = Image {
+                name: image.clone(),
+                files: vec![File::program(name, content.clone())],
+                entrypoint: vec![format!("/{name}")],
+            };
+            images::import(cluster.place(), &image)?;
+        }
     }
     Ok(())
 }
 
-/// The images of the suite's upstream, as its manifests name them.
+/// The images of the suite's upstreams, as its manifests name them.
 fn names(suite: &Path) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for folder in ["base", "tests"] {
@@ -141,5 +147,6 @@ fn names(suite: &Path) -> Result<BTreeSet<String>> {
 
 fn image(line: &str) -> Option<String> {
     let name = line.trim().trim_start_matches("- ").strip_prefix("image:")?.trim();
-    name.contains(ECHO).then(|| name.trim_matches('"').to_owned())
+    let known = UPSTREAMS.iter().any(|(mark, _, _)| name.contains(mark));
+    known.then(|| name.trim_matches('"').to_owned())
 }

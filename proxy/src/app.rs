@@ -21,7 +21,7 @@ use crate::settings::{Listen, Settings};
 use crate::state::{Disk, State};
 use crate::tls::{self, Basics};
 use crate::upstream::Pool;
-use crate::{admin, listen, stream};
+use crate::{admin, entrance, listen, stream};
 
 /// What is counted for `GET /status`.
 #[derive(Debug, Default)]
@@ -174,6 +174,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     for one in gateway.settings.stream.clone() {
         start_stream(&gateway, one, &mut tasks, &shutdown).await?;
     }
+    for one in gateway.settings.entrances.clone() {
+        start_entrance(&gateway, one, &mut tasks, &shutdown).await?;
+    }
     admin::start(&gateway, &mut tasks, &shutdown)?;
     let (sweeping, stop) = (Arc::clone(&gateway), shutdown.clone());
     tasks.spawn("idle connections", async move {
@@ -199,6 +202,23 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         Ok(Err(error)) => Err(error.into()),
         Ok(Ok(())) | Err(_) => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Opens one of the ports of Gateways, for connections and for datagrams.
+async fn start_entrance(
+    gateway: &Arc<Gateway>,
+    one: Listen,
+    tasks: &mut Tasks,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let listener =
+        listen::bind(&one).with_context(|| format!("failed to listen on {}", one.address))?;
+    let (served, stop) = (Arc::clone(gateway), shutdown.clone());
+    tasks.spawn(format!("entrance {}", one.address), async move {
+        entrance::serve(served, listener, stop).await;
+        Ok(())
+    });
+    start_stream(gateway, Listen { udp: true, ..one }, tasks, shutdown).await
 }
 
 async fn start_stream(

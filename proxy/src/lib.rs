@@ -10,6 +10,7 @@ pub mod cli;
 pub mod dns;
 pub mod downstream;
 pub mod enroll;
+pub mod entrance;
 pub mod forward;
 pub mod http;
 pub mod http1;

@@ -44,7 +44,18 @@ const DISCARD: Duration = Duration::from_secs(30);
 pub async fn connection(
     gateway: Arc<Gateway>,
     entry: Arc<Entry>,
+    client: (TcpStream, SocketAddr),
+    shutdown: Shutdown,
+) {
+    resume(gateway, entry, client, BytesMut::new(), shutdown).await;
+}
+
+/// Serves a connection of which some bytes were read already.
+pub async fn resume(
+    gateway: Arc<Gateway>,
+    entry: Arc<Entry>,
     (mut stream, address): (TcpStream, SocketAddr),
+    mut ahead: BytesMut,
     shutdown: Shutdown,
 ) {
     gateway.counters.accepted.fetch_add(1, Ordering::Relaxed);
@@ -56,7 +67,6 @@ pub async fn connection(
         local: (local.ip(), local.port()),
         tls: None,
     };
-    let mut ahead = BytesMut::new();
     let known = if entry.proxy_protocol {
         match timeout(PATIENCE, proxy_protocol::read(&mut stream, &mut ahead)).await {
             Ok(Ok(source)) => {

@@ -29,11 +29,15 @@ impl Raw {
         Self(pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect())
     }
 
-    /// Adds the `KONG_*` ones of an environment, which win.
+    /// Adds the `KONG_*` ones of an environment, which win, and `FLOTILLA_GATEWAY_LISTEN`, which Kong does not have.
     #[must_use]
     pub fn with_env(mut self, variables: impl Iterator<Item = (String, String)>) -> Self {
         let known = variables.filter_map(|(name, value)| {
-            Some((name.strip_prefix("KONG_")?.to_ascii_lowercase(), value))
+            let name = match name.as_str() {
+                "FLOTILLA_GATEWAY_LISTEN" => "gateway_listen",
+                name => name.strip_prefix("KONG_")?,
+            };
+            Some((name.to_ascii_lowercase(), value))
         });
         self.0.extend(known);
         self
@@ -128,6 +132,8 @@ pub struct Settings {
     pub status: Vec<Listen>,
     /// Where streams come in.
     pub stream: Vec<Listen>,
+    /// Ports that the control plane hands out to Gateways.
+    pub entrances: Vec<Listen>,
     /// The router's flavour.
     pub flavor: Flavor,
     /// The folder for state.
@@ -177,6 +183,7 @@ impl Settings {
             proxy: listen("proxy_listen", "0.0.0.0:8000, 0.0.0.0:8443 http2 ssl")?,
             status: listen("status_listen", "127.0.0.1:8007")?,
             stream: listen("stream_listen", "off")?,
+            entrances: entrances(&raw)?,
             admin,
             flavor: Flavor::parse(flavor).ok_or_else(|| wrong("router_flavor", flavor))?,
             prefix: raw.get("prefix").unwrap_or("/var/lib/flotilla-proxy").into(),
@@ -207,6 +214,24 @@ impl Settings {
     pub fn trusts(&self, ip: IpAddr) -> bool {
         self.trusted.iter().any(|net| net.contains(&ip))
     }
+}
+
+/// The ports of Gateways: an address with the first port, and the last one behind a dash.
+fn entrances(raw: &Raw) -> Result<Vec<Listen>, SettingsError> {
+    let Some(text) = raw.get("gateway_listen").filter(|text| *text != "off") else {
+        return Ok(Vec::new());
+    };
+    let wrong = || wrong("gateway_listen", text);
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let all = listen::parse(first).map_err(|_| wrong())?;
+    let [first] = all.as_slice() else { return Err(wrong()) };
+    let last: u16 = last.parse().map_err(|_| wrong())?;
+    let at = |port| {
+        let mut one = first.clone();
+        one.address.set_port(port);
+        one
+    };
+    Ok((first.address.port()..=last).map(at).collect())
 }
 
 fn networks(list: &str) -> Result<Vec<IpNet>, SettingsError> {
@@ -252,6 +277,16 @@ mod tests {
         let settings = Settings::parse(raw.with_env(env.into_iter())).unwrap();
         assert_eq!(settings.flavor, Flavor::Expressions);
         assert_eq!(settings.prefix, PathBuf::from("/x"));
+    }
+
+    #[test]
+    fn entrances_are_a_range_of_ports() {
+        let env = [("FLOTILLA_GATEWAY_LISTEN".to_owned(), "0.0.0.0:9100-9103".to_owned())];
+        let settings = Settings::parse(Raw::default().with_env(env.into_iter())).unwrap();
+        let ports: Vec<u16> = settings.entrances.iter().map(|one| one.address.port()).collect();
+        assert_eq!(ports, [9100, 9101, 9102, 9103]);
+        let env = [("FLOTILLA_GATEWAY_LISTEN".to_owned(), "9100".to_owned())];
+        assert!(Settings::parse(Raw::default().with_env(env.into_iter())).is_err());
     }
 
     #[test]

@@ -80,22 +80,55 @@ async fn connection(
         let header = timeout(PATIENCE, proxy_protocol::read(&mut stream, &mut ahead)).await;
         ends.client = header.map_err(|_| io::ErrorKind::TimedOut)??.unwrap_or(peer);
     }
-    let generation = gateway.state.current();
     let Some(config) = tls else {
+        let generation = gateway.state.current();
         let Some(route) = find(&generation, Protocol::Tcp, None, ends) else { return Ok(()) };
         return carry(gateway, &generation, &route, Rewind::new(ahead, stream), ends).await;
     };
+    named(gateway, &config, (stream, ends), ahead).await.map(drop)
+}
+
+/// Carries a connection whose port a route takes, whatever is spoken on it; gives any other back.
+pub async fn by_port(
+    gateway: &Arc<Gateway>,
+    (stream, client): (TcpStream, SocketAddr),
+) -> io::Result<Option<TcpStream>> {
+    let ends = Ends { client, local: stream.local_addr()? };
+    let generation = gateway.state.current();
+    let Some(route) = find(&generation, Protocol::Tcp, None, ends) else { return Ok(Some(stream)) };
+    carry(gateway, &generation, &route, stream, ends).await.map(|()| None)
+}
+
+/// Carries a TLS connection whose name a route takes; gives any other back, with what was read of it.
+pub async fn by_name(
+    gateway: &Arc<Gateway>,
+    config: &Arc<rustls::ServerConfig>,
+    (stream, client): (TcpStream, SocketAddr),
+) -> io::Result<Option<(TcpStream, BytesMut)>> {
+    let ends = Ends { client, local: stream.local_addr()? };
+    named(gateway, config, (stream, ends), BytesMut::new()).await
+}
+
+async fn named(
+    gateway: &Arc<Gateway>,
+    config: &Arc<rustls::ServerConfig>,
+    (mut stream, ends): (TcpStream, Ends),
+    mut ahead: BytesMut,
+) -> io::Result<Option<(TcpStream, BytesMut)>> {
     let sni = timeout(PATIENCE, hello(&mut stream, &mut ahead))
         .await
         .map_err(|_| io::ErrorKind::TimedOut)??;
-    let Some(route) = find(&generation, Protocol::Tls, sni.as_deref(), ends) else { return Ok(()) };
+    let generation = gateway.state.current();
+    let Some(route) = find(&generation, Protocol::Tls, sni.as_deref(), ends) else {
+        return Ok(Some((stream, ahead)));
+    };
     let stream = Rewind::new(ahead, stream);
     if route.protocols.has(Protocol::TlsPassthrough) {
-        return carry(gateway, &generation, &route, stream, ends).await;
+        return carry(gateway, &generation, &route, stream, ends).await.map(|()| None);
     }
-    let accepting = TlsAcceptor::from(config).accept(stream);
+    let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
     let stream = timeout(PATIENCE, accepting).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    carry(gateway, &generation, &route, stream, ends).await
+    carry(gateway, &generation, &route, stream, ends).await.map(|()| None)
 }
 
 /// Reads until the client's hello is whole; the name that it asks for.

@@ -23,6 +23,11 @@
 {{- default (printf "%s-proxy" (include "flotilla.fullname" .)) .Values.proxy.serviceAccount.name }}
 {{- end }}
 
+{{- /* Whether the proxies keep ports for Gateways. */ -}}
+{{- define "flotilla.entrances" -}}
+{{- and .Values.proxy.enabled (eq .Values.proxy.routerFlavor "expressions") (not (empty .Values.fleet.gatewayPorts)) }}
+{{- end }}
+
 {{- /* What selects the pods of one component: (list $ "operator"). Never changes between versions. */ -}}
 {{- define "flotilla.selector" -}}
 app.kubernetes.io/name: {{ (first .).Chart.Name }}

@@ -79,7 +79,8 @@ pub struct ProxyFleetSpec {
     #[schemars(length(max = 32))]
     pub ingress_classes: Vec<String>,
 
-    /// The names of the GatewayClasses that this fleet serves. Empty: no Gateway is served.
+    /// The names of the GatewayClasses that this fleet serves; `*` stands for every class of our
+    /// controllers. Empty: no Gateway is served.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 32))]
@@ -106,6 +107,26 @@ pub struct ProxyFleetSpec {
     /// serves. Without it the addresses of the discovered Services' proxies are not published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<Publish>,
+
+    /// The ports that every proxy keeps for Gateways. With them, and with a Service in `publish`, each
+    /// Gateway gets a Service of its own, of the same type, in the namespace of the fleet: its ports are
+    /// then the Gateway's, and no other Gateway's routes are served there. Without them all Gateways
+    /// share the fleet's Service. For Flotilla's own proxy with the router flavor `expressions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_ports: Option<GatewayPorts>,
+}
+
+/// A range of ports.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.first <= self.last").message("the first port is behind the last"))]
+pub struct GatewayPorts {
+    /// The first port.
+    #[schemars(range(min = 1024, max = 65535))]
+    pub first: i32,
+    /// The last port.
+    #[schemars(range(min = 1024, max = 65535))]
+    pub last: i32,
 }
 
 /// Where the proxies of a fleet are found.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// The controller name of IngressClasses that are ours.
@@ -40,6 +41,21 @@ pub struct Options {
     pub now: Option<i64>,
     /// What the proxies are.
     pub engine: Engine,
+    /// The ports that the proxies keep for Gateways; without them all Gateways share the fleet's Service.
+    pub entrances: Option<Entrances>,
+}
+
+/// Ports that every proxy of a fleet listens on for Gateways that have a Service of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrances {
+    /// The fleet's namespace, in which the Services are made.
+    pub namespace: String,
+    /// The fleet's name.
+    pub fleet: String,
+    /// The Service in front of the fleet: those of Gateways are of its type and lead to the same proxies.
+    pub service: String,
+    /// The ports.
+    pub ports: RangeInclusive<u16>,
 }
 
 /// What the proxies are. Where Kong Ingress Controller and the specification of Gateway API differ, a fleet of
@@ -79,6 +95,7 @@ impl Default for Options {
             gateway_status: GatewayStatusSource::default(),
             now: None,
             engine: Engine::default(),
+            entrances: None,
         }
     }
 }

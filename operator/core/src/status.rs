@@ -7,6 +7,7 @@
 
 pub mod budget;
 mod condition;
+mod entrances;
 mod fleet;
 pub mod gateway;
 mod instance;
@@ -65,6 +66,11 @@ pub enum Act {
         object: Value,
         /// Its status.
         status: Value,
+    },
+    /// Make the object, or make it so again: fields that somebody else keeps stay.
+    Ensure {
+        /// The object, which has no status of ours.
+        object: Value,
     },
     /// Apply a status: fields that somebody else keeps stay.
     Apply {
@@ -130,6 +136,7 @@ pub fn derive(scene: &Scene<'_>, fleets: &[FleetScene<'_>]) -> Vec<Intent> {
     for fleet in fleets {
         instance::intents(scene, fleet, &mut intents);
         fleet::intent(scene, fleet, &mut intents);
+        entrances::intents(scene, fleet, &mut intents);
         served::intents(scene, fleet, &mut intents);
     }
     instance::leftovers(scene, fleets, &mut intents);

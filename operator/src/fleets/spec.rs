@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use operator_api::{ACKNOWLEDGE_INSECURE, Drift, IdentityMode, ProxyFleet};
 use operator_core::fleet::guard::ShrinkGuard;
 use operator_core::fleet::{DriftPolicy, Settings as FleetSettings};
-use operator_core::options::Options;
+use operator_core::options::{Entrances, Options};
 use operator_core::revision::ConfigHash;
 
 use crate::admin::Deadlines;
@@ -15,6 +15,9 @@ use crate::trust::{FleetName, keeper};
 
 /// The annotation by which a person allows a held configuration: its hash.
 const ALLOW_SHRINK: &str = "flotilla.dev/allow-shrink";
+
+/// Stands for every GatewayClass of our controllers.
+const EVERY_CLASS: &str = "*";
 
 /// Namespace and name.
 pub(super) fn name(fleet: &ProxyFleet) -> FleetName {
@@ -64,7 +67,19 @@ pub(super) fn options(settings: &Settings, fleet: &ProxyFleet) -> Options {
     let class = fleet.spec.ingress_classes.first();
     let ingress_class = class.unwrap_or(&settings.ingress_class).clone();
     let gateway_classes = Some(fleet.spec.gateway_classes.clone());
-    Options { ingress_class, gateway_classes, ..Options::live() }
+    let gateway_classes =
+        gateway_classes.filter(|classes| !classes.iter().any(|class| class == EVERY_CLASS));
+    let entrances = entrances(fleet);
+    Options { ingress_class, gateway_classes, entrances, ..Options::live() }
+}
+
+/// The ports that the fleet's proxies keep for Gateways.
+fn entrances(fleet: &ProxyFleet) -> Option<Entrances> {
+    let ports = fleet.spec.gateway_ports.as_ref()?;
+    let service = fleet.spec.publish.as_ref()?.service.clone()?;
+    let (namespace, fleet) = name(fleet);
+    let port = |number: i32| u16::try_from(number).ok();
+    Some(Entrances { namespace, fleet, service, ports: port(ports.first)?..=port(ports.last)? })
 }
 
 /// A seed that differs between fleets: it only spreads retries.

@@ -93,6 +93,7 @@ fn essence(act: &Act) -> Value {
     let mut value = match act {
         Act::Create { object, status } => json!([object, status]),
         Act::Apply { status } | Act::Replace { status, resource_version: _ } => status.clone(),
+        Act::Ensure { object } => object.clone(),
         Act::Delete { uid } => json!({ "delete": uid }),
     };
     strip(&mut value);
@@ -166,6 +167,9 @@ impl Writer {
                 api.patch(&target.name, &apply, &Patch::Apply(object)).await?;
                 let status = status_of(status);
                 api.patch_status(&target.name, &apply, &Patch::Apply(status)).await?;
+            }
+            Act::Ensure { object } => {
+                api.patch(&target.name, &apply, &Patch::Apply(object)).await?;
             }
             Act::Apply { status } => {
                 let status = status_of(status);

@@ -1,5 +1,7 @@
 //! GatewayClass, Gateway and ListenerSet.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +78,12 @@ pub struct GatewaySpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Infrastructure {
+    /// Labels of what is made for the Gateway.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of what is made for the Gateway.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// Parameters; none are understood.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters_ref: Option<ParametersRef>,

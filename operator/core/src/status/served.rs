@@ -49,16 +49,21 @@ pub(super) fn intents(scene: &Scene<'_>, fleet: &FleetScene<'_>, intents: &mut V
         now: scene.now.clone(),
     });
     for gateway::Wanted { object, status } in wanted {
-        let resource_version = resource_version(scene, &object);
+        let (version, resource_version) = read_as(scene, &object);
         let act = Act::Replace { status: json!(status), resource_version };
-        intents.push(Intent { target: target(&object), act, transition: true });
+        let target = named(&object, version.unwrap_or(object.kind.version()));
+        intents.push(Intent { target, act, transition: true });
     }
 }
 
 fn target(object: &ObjectRef) -> Target {
+    named(object, object.kind.version())
+}
+
+fn named(object: &ObjectRef, version: &str) -> Target {
     Target {
         group: object.kind.group().to_owned(),
-        version: object.kind.version().to_owned(),
+        version: version.to_owned(),
         kind: object.kind.name().to_owned(),
         namespace: object.namespace.clone(),
         name: object.name.clone(),
@@ -127,7 +132,7 @@ fn published(address: &str) -> IngressLoadBalancerIngress {
 }
 
 /// The addresses of a Service: of its load balancer, the external ones, or its own inside the cluster.
-fn of_service(service: &Service) -> Vec<IngressLoadBalancerIngress> {
+pub(super) fn of_service(service: &Service) -> Vec<IngressLoadBalancerIngress> {
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let balancer = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
     let mut found: Vec<_> = balancer
@@ -144,7 +149,7 @@ fn of_service(service: &Service) -> Vec<IngressLoadBalancerIngress> {
     found
 }
 
-fn gateway_address(address: &IngressLoadBalancerIngress) -> Address {
+pub(super) fn gateway_address(address: &IngressLoadBalancerIngress) -> Address {
     let (kind, value) = match &address.ip {
         Some(ip) => ("IPAddress", Some(ip.clone())),
         None => ("Hostname", address.hostname.clone()),
@@ -261,12 +266,17 @@ fn conditions<'a>(
     }
 }
 
-fn resource_version(scene: &Scene<'_>, object: &ObjectRef) -> Option<String> {
+/// The API version that a Gateway API object was read in, which the cluster serves, and its resource version.
+fn read_as<'a>(scene: &'a Scene<'_>, object: &ObjectRef) -> (Option<&'a str>, Option<String>) {
     let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
     macro_rules! of {
-        ($store:ident) => {
-            scene.snapshot.$store.get(namespace, name)?.meta().resource_version.clone()
-        };
+        ($store:ident) => {{
+            let Some(found) = scene.snapshot.$store.get(namespace, name) else {
+                return (None, None);
+            };
+            let version = found.api_version.split_once('/').map(|(_, version)| version);
+            (version, found.meta().resource_version.clone())
+        }};
     }
     match object.kind {
         Kind::GatewayClass => of!(gateway_classes),
@@ -278,6 +288,6 @@ fn resource_version(scene: &Scene<'_>, object: &ObjectRef) -> Option<String> {
         Kind::TcpRoute => of!(tcp_routes),
         Kind::UdpRoute => of!(udp_routes),
         Kind::BackendTlsPolicy => of!(backend_tls_policies),
-        _ => None,
+        _ => (None, None),
     }
 }

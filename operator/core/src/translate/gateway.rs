@@ -9,6 +9,7 @@ pub(crate) mod attach;
 pub(crate) mod backend;
 mod certificate;
 mod filter;
+mod frame;
 mod grpc;
 pub(crate) mod hostname;
 mod http;
@@ -17,12 +18,14 @@ mod matcher;
 mod path;
 mod policy;
 mod priority;
+pub(crate) mod service;
 mod stream;
 
 use super::Context;
 use super::rules::{ListenerCertificate, Origin, Rules};
 use crate::gateway_api::ParentRef;
 use attach::{Attachment, Gateways, RouteView, Slot};
+use frame::Place;
 
 pub(super) use policy::{BackendTls, ByService, backend_tls};
 
@@ -45,8 +48,8 @@ pub(super) fn certificates<'a>(ctx: &mut Context<'a>) -> Vec<ListenerCertificate
 struct Served<'a> {
     /// The route.
     origin: Origin<'a>,
-    /// The listeners that admit it.
-    listeners: Vec<Slot<'a>>,
+    /// The listeners that admit it and can serve it.
+    places: Vec<Place<'a>>,
     /// The listeners of the sections that it names, whatever their port and hostname.
     sections: Vec<Slot<'a>>,
 }
@@ -55,7 +58,7 @@ impl Served<'_> {
     /// The hostnames that a route with `own` hostnames shares with the listeners that admit it; empty means all.
     fn hostnames(&self, own: &[String]) -> Vec<String> {
         let listeners: Vec<Option<&str>> =
-            self.listeners.iter().map(|slot| slot.listener.hostname()).collect();
+            self.places.iter().map(|place| place.slot.listener.hostname()).collect();
         hostname::effective(&listeners, own)
     }
 
@@ -92,13 +95,13 @@ fn serve<'a>(
         ctx.outcomes.ignore(origin.reference(), why);
         return None;
     }
-    let listeners = admitted.iter().flat_map(|attachment| attachment.verdict.iter().flatten());
+    let places = admitted.iter().flat_map(|attachment| {
+        let entry = gateways.entries.get(&attachment.gateway);
+        let slots = attachment.verdict.iter().flatten().filter(|slot| slot.programmed);
+        entry.into_iter().flat_map(move |entry| slots.clone().map(|slot| Place::of(entry, *slot)))
+    });
     let sections = admitted.iter().flat_map(|attachment| &attachment.section);
-    Some(Served {
-        origin,
-        listeners: listeners.copied().collect(),
-        sections: sections.copied().collect(),
-    })
+    Some(Served { origin, places: places.collect(), sections: sections.copied().collect() })
 }
 
 /// The tags of a route's entities: those of the object, the names of its rules, and the user's own last.

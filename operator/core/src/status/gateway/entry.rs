@@ -5,12 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use super::condition::{Conditions, Holds};
 use super::{Delivery, Scene, Status, Wanted, routes};
 use crate::gateway_api::{
-    Address, GROUP, Gateway, GatewayClassStatus, GatewayStatus, ListenerSetStatus, ListenerStatus,
+    Address, GROUP, GatewayClassStatus, GatewayStatus, ListenerSetStatus, ListenerStatus,
     RouteKind, SupportedFeature,
 };
 use crate::object::Object as _;
-use crate::translate::gateway::attach::Gateways;
+use crate::status::served::{gateway_address, of_service};
+use crate::translate::gateway::attach::{Entry, Gateways};
 use crate::translate::gateway::listener::{self, Fault, Standing, Worth};
+use crate::translate::gateway::service;
 
 /// GatewayClasses whose controller we are.
 pub(super) fn classes(scene: &Scene<'_>, wanted: &mut Vec<Wanted>) {
@@ -60,8 +62,8 @@ pub(super) fn gateways(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut 
         let sets = scene.snapshot.listener_sets.iter();
         let sets = sets.filter(|set| listener::admits(gateways, gateway, set)).count();
         let status = GatewayStatus {
-            addresses: addresses(scene, gateway),
-            conditions: gateway_conditions(scene, gateway, &before.conditions, &own),
+            addresses: addresses(scene, entry),
+            conditions: gateway_conditions(scene, entry, &before.conditions, &own),
             listeners,
             attached_listener_sets: gateway
                 .spec
@@ -75,12 +77,19 @@ pub(super) fn gateways(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut 
     }
 }
 
-/// Addresses of a Gateway: those of the proxies, or of these the ones that the user asks for.
-fn addresses(scene: &Scene<'_>, gateway: &Gateway) -> Vec<Address> {
+/// Addresses of a Gateway: those of its Service or of the fleet's, or of these the ones that the user asks for.
+fn addresses(scene: &Scene<'_>, entry: &Entry<'_>) -> Vec<Address> {
+    let gateway = entry.gateway;
     let asked: Vec<&str> =
         gateway.spec.addresses.iter().filter_map(|address| address.value.as_deref()).collect();
-    let all = scene.addresses.iter();
-    let usable = all.filter(|address| {
+    let own = entry.doors.as_ref().map(|_| {
+        let entrances = scene.options.entrances.as_ref();
+        let service = entrances.and_then(|all| service::of(scene.snapshot, all, gateway));
+        let found = service.map(of_service).unwrap_or_default();
+        found.iter().map(gateway_address).collect::<Vec<Address>>()
+    });
+    let all = own.as_deref().unwrap_or(scene.addresses);
+    let usable = all.iter().filter(|address| {
         asked.iter().all(|value| value.is_empty())
             || address.value.as_deref().is_some_and(|value| asked.contains(&value))
     });
@@ -89,10 +98,11 @@ fn addresses(scene: &Scene<'_>, gateway: &Gateway) -> Vec<Address> {
 
 fn gateway_conditions(
     scene: &Scene<'_>,
-    gateway: &Gateway,
+    entry: &Entry<'_>,
     before: &[Condition],
     listeners: &[(&Standing<'_>, &Worth)],
 ) -> Vec<Condition> {
+    let gateway = entry.gateway;
     let conditions = Conditions::of(&gateway.metadata, before, &scene.now);
     if let Some(Fault { reason, message }) = listener::gateway_fault(gateway) {
         return conditions
@@ -117,7 +127,7 @@ fn gateway_conditions(
         .addresses
         .iter()
         .any(|address| address.value.as_deref().is_some_and(|value| !value.is_empty()));
-    let none = addresses(scene, gateway).is_empty();
+    let none = addresses(scene, entry).is_empty();
     let conditions = match (&scene.delivery, asked && none, none) {
         _ if all_broken => {
             conditions.set("Programmed", Holds::False, "Invalid", "no listener can serve")

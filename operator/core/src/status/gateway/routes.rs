@@ -103,7 +103,7 @@ pub(super) fn attached(scene: &Scene<'_>, gateways: &Gateways<'_>) -> Attached {
     for view in views(scene) {
         for attachment in view.attach(gateways) {
             let (namespace, name) = attachment.gateway;
-            for Slot { listener, set, programmed: _ } in attachment.verdict.iter().flatten() {
+            for Slot { listener, set, .. } in attachment.verdict.iter().flatten() {
                 let gateway = || ObjectRef::new(Kind::Gateway, namespace, name);
                 let owner = set.map_or_else(gateway, Object::reference);
                 let routes = attached.0.entry((owner, listener.name.clone())).or_default();

@@ -11,7 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 
 use crate::gateway_api::{GROUP, Gateway, Listener, ListenerSet, NamespacePolicy, ParentRef};
 
-use super::{hostname, listener};
+use super::service::Doors;
+use super::{hostname, listener, service};
 use crate::object::Object as _;
 use crate::options::{GatewayStatusSource, Options};
 use crate::snapshot::Snapshot;
@@ -64,6 +65,10 @@ pub(crate) struct Slot<'a> {
     pub(crate) set: Option<&'a ListenerSet>,
     /// Whether it can serve at all.
     pub(crate) programmed: bool,
+    /// Whether routes attach: to one of our own judgement they do, whatever else is wrong with it.
+    pub(crate) attaches: bool,
+    /// The port of the proxies that its connections come in at, where it has one to itself.
+    pub(crate) entrance: Option<u16>,
 }
 
 impl Slot<'_> {
@@ -84,6 +89,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) slots: Vec<Slot<'a>>,
     /// Whether it can serve at all.
     pub(crate) programmed: bool,
+    /// The entrances of its ports; nothing when it shares the fleet's Service.
+    pub(crate) doors: Option<Doors>,
 }
 
 /// The Gateways that are ours, and the labels of namespaces.
@@ -180,7 +187,7 @@ impl<'a> Gateways<'a> {
         let named: Vec<Slot<'a>> = section.iter().filter(on_port).copied().collect();
         let allowed: Vec<Slot<'a>> = named
             .iter()
-            .filter(|slot| slot.programmed && self.allows(entry.gateway, slot, route))
+            .filter(|slot| slot.attaches && self.allows(entry.gateway, slot, route))
             .copied()
             .collect();
         let common = |slot: &&Slot<'_>| match route.hostnames {
@@ -299,10 +306,16 @@ impl<'a> Gateways<'a> {
         let mut gateways = Self { entries: BTreeMap::new(), namespaces: namespaces.collect() };
         for gateway in &snapshot.gateways {
             if controller(snapshot, options, gateway).is_some() {
-                let entry = match options.gateway_status {
+                let mut entry = match options.gateway_status {
                     GatewayStatusSource::Recorded => recorded(gateway),
                     GatewayStatusSource::Derived => derived(snapshot, &gateways, gateway),
                 };
+                entry.doors = service::doors(snapshot, options, gateway);
+                if let Some(doors) = &entry.doors {
+                    for slot in &mut entry.slots {
+                        slot.entrance = doors.get(&service::door(slot.listener)).copied();
+                    }
+                }
                 gateways.entries.insert((gateway.namespace(), gateway.name()), entry);
             }
         }
@@ -344,13 +357,14 @@ fn recorded(gateway: &Gateway) -> Entry<'_> {
             // A controller has looked at the Gateway, and has not said anything about this listener.
             None => status.is_none_or(|status| status.conditions.is_empty()),
         };
-        Slot { listener, set: None, programmed }
+        Slot { listener, set: None, programmed, attaches: programmed, entrance: None }
     };
     let conditions = status.map(|status| status.conditions.as_slice());
     Entry {
         gateway,
         slots: gateway.spec.listeners.iter().map(slot).collect(),
         programmed: is_programmed(conditions, generation),
+        doors: None,
     }
 }
 
@@ -362,7 +376,9 @@ fn derived<'a>(snapshot: &'a Snapshot, gateways: &Gateways<'a>, gateway: &'a Gat
         listener: standing.listener,
         set: standing.set,
         programmed: worth.usable(),
+        attaches: true,
+        entrance: None,
     });
     let programmed = listener::gateway_fault(gateway).is_none();
-    Entry { gateway, slots: slots.collect(), programmed }
+    Entry { gateway, slots: slots.collect(), programmed, doors: None }
 }

@@ -1,6 +1,5 @@
 //! GRPCRoutes as Kong services and routes: a service a rule (and hostname, in expressions), a route a match.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use kong::model::{Plugin, Route};
@@ -9,6 +8,7 @@ use super::super::Context;
 use super::super::rules::{Origin, RouteRule, Rules};
 use super::attach::Gateways;
 use super::filter::{self, Abilities, FilterError};
+use super::frame::{Frame, Split};
 use super::matcher::{self, Matcher};
 use super::priority::{self, GrpcTraits};
 use super::{Served, backend, tags};
@@ -26,6 +26,7 @@ struct Admitted<'a> {
     served: Served<'a>,
     /// Hostnames under which it is served; empty means all.
     hosts: Vec<String>,
+    frames: Vec<Frame>,
     /// Plugins of each rule's filters.
     filters: Vec<Vec<Plugin>>,
 }
@@ -63,7 +64,8 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
             Ok(filters) => {
                 ctx.outcomes.configured(origin.reference());
                 let hosts = hosts(ctx.options, route, &served);
-                admitted.push(Admitted { route, served, hosts, filters });
+                let frames = frames(ctx.options, &hosts, &spec.hostnames, &served);
+                admitted.push(Admitted { route, served, hosts, frames, filters });
             }
             Err(error) => {
                 let message = format!("GRPCRoute can't be routed: {error}");
@@ -129,6 +131,17 @@ fn hosts(options: &Options, route: &GrpcRoute, served: &Served<'_>) -> Vec<Strin
     }
 }
 
+fn frames(options: &Options, hosts: &[String], own: &[String], served: &Served<'_>) -> Vec<Frame> {
+    match options.engine {
+        Engine::Flotilla => served.frames(own, options.engine),
+        Engine::Kong => {
+            let any = hosts.is_empty().then(String::new);
+            let hosts = any.into_iter().chain(hosts.iter().cloned());
+            hosts.map(|host| Frame { host, gate: Matcher::All(Vec::new()) }).collect()
+        }
+    }
+}
+
 /// The plugins that the filters of each rule become.
 fn filters(origin: Origin<'_>, rules: &[GrpcRule]) -> Result<Vec<Vec<Plugin>>, FilterError> {
     let of_rule = |rule: &GrpcRule| {
@@ -163,27 +176,20 @@ fn headers(matches: &[ValueMatch]) -> Option<BTreeMap<String, Vec<String>>> {
     Some(headers).filter(|headers| !headers.is_empty())
 }
 
-/// A match under one hostname with its place.
-struct Split<'r, 'a> {
-    admitted: &'r Admitted<'a>,
-    host_index: usize,
-    host: &'r str,
-    rule_index: usize,
-    match_index: usize,
-    rule: &'a GrpcRule,
-    matched: Option<&'a GrpcMatch>,
-}
-
 /// Adds all GRPCRoutes in the expressions dialect.
 fn expressions<'a>(ctx: &mut Context<'a>, admitted: &[Admitted<'a>], rules: &mut Rules<'a>) {
-    let splits: Vec<Split<'_, 'a>> = admitted.iter().flat_map(split).collect();
+    let mut splits: Vec<Split<'_, 'a, GrpcRule>> = Vec::new();
+    for (index, route) in admitted.iter().enumerate() {
+        splits.extend(Split::all(index, &route.frames, &route.route.spec.rules));
+    }
     let bases: Vec<u64> = splits.iter().map(|split| traits(split).encode()).collect();
-    let priorities = priority::assign(&bases, |index| order(&splits[index]), ORDER_BITS);
+    let origin = |split: &Split<'_, 'a, GrpcRule>| admitted[split.route_index].origin();
+    let order = |index: usize| splits[index].order(origin(&splits[index]));
+    let priorities = priority::assign(&bases, order, ORDER_BITS);
     for (split, priority) in splits.iter().zip(priorities) {
-        let admitted = split.admitted;
+        let admitted = &admitted[split.route_index];
         let origin = admitted.origin();
-        let host =
-            if split.host.is_empty() { "_".to_owned() } else { crate::names::host(split.host) };
+        let host = split.host_in_names();
         let name = admitted.name(&[&host, &split.rule_index]);
         if !rules.services.contains_key(&name) {
             let protocol = admitted.service_protocol();
@@ -193,7 +199,7 @@ fn expressions<'a>(ctx: &mut Context<'a>, admitted: &[Admitted<'a>], rules: &mut
         let route = Route {
             name: Some(admitted.name(&[&host, &split.rule_index, &split.match_index])),
             protocols: Some(admitted.served.protocols(&[("HTTP", "grpc"), ("HTTPS", "grpcs")])),
-            expression: Some(condition(split)),
+            expression: Some(condition(origin, split)),
             priority: Some(priority),
             preserve_host: Some(true),
             tags: Some(tags(origin, split.rule.name.as_deref())),
@@ -207,54 +213,12 @@ fn expressions<'a>(ctx: &mut Context<'a>, admitted: &[Admitted<'a>], rules: &mut
     }
 }
 
-/// Every match of a GRPCRoute under every hostname; a rule without matches counts as one that matches all.
-fn split<'r, 'a>(admitted: &'r Admitted<'a>) -> Vec<Split<'r, 'a>> {
-    let spec = &admitted.route.spec;
-    let hosts: Vec<&'r str> = match admitted.hosts.as_slice() {
-        [] => vec![""],
-        hosts => hosts.iter().map(String::as_str).collect(),
-    };
-    let mut splits = Vec::new();
-    for (host_index, host) in hosts.into_iter().enumerate() {
-        for (rule_index, rule) in spec.rules.iter().enumerate() {
-            let matches: Vec<Option<&'a GrpcMatch>> = match rule.matches.as_slice() {
-                [] => vec![None],
-                matches => matches.iter().map(Some).collect(),
-            };
-            for (match_index, matched) in matches.into_iter().enumerate() {
-                splits.push(Split {
-                    admitted,
-                    host_index,
-                    host,
-                    rule_index,
-                    match_index,
-                    rule,
-                    matched,
-                });
-            }
-        }
-    }
-    splits
-}
-
-fn order<'s>(split: &'s Split<'_, '_>) -> impl Ord + use<'s> {
-    let meta = split.admitted.origin().meta;
-    (
-        meta.creation_timestamp.as_ref().map(|time| time.0),
-        meta.namespace.as_deref(),
-        meta.name.as_deref(),
-        split.rule_index,
-        split.match_index,
-        Reverse(split.host_index),
-    )
-}
-
-fn traits(split: &Split<'_, '_>) -> GrpcTraits {
+fn traits(split: &Split<'_, '_, GrpcRule>) -> GrpcTraits {
     let method = split.matched.and_then(|matched| matched.method.as_ref());
     let length = |text: Option<&String>| text.map_or(0, String::len);
     GrpcTraits {
-        precise_host: !split.host.is_empty() && !split.host.starts_with('*'),
-        host_length: split.host.len(),
+        precise_host: split.precise_host(),
+        host_length: split.frame.host.len(),
         service_length: length(method.and_then(|method| method.service.as_ref())),
         method_length: length(method.and_then(|method| method.method.as_ref())),
         headers: split.matched.map_or(0, |matched| matched.headers.len()),
@@ -262,7 +226,7 @@ fn traits(split: &Split<'_, '_>) -> GrpcTraits {
 }
 
 /// Everything that a match demands of a call.
-fn condition(split: &Split<'_, '_>) -> String {
+fn condition(origin: Origin<'_>, split: &Split<'_, '_, GrpcRule>) -> String {
     let matched = split.matched;
     let method = matched.and_then(|matched| matched.method.as_ref()).map(expression_path);
     let mut headers: Vec<&ValueMatch> =
@@ -270,8 +234,10 @@ fn condition(split: &Split<'_, '_>) -> String {
     headers.sort_by(|a, b| a.name.cmp(&b.name));
     let header = |value: &ValueMatch| matcher::header(&value.name, value.is_regex(), &value.value);
     let headers = Matcher::All(headers.into_iter().map(header).collect());
-    let snis = split.admitted.origin().annotation("konghq.com/snis").unwrap_or_default();
-    let rest = [headers, matcher::hosts([split.host]), matcher::snis(annotations::list(snis))];
+    let snis =
+        matcher::snis(annotations::list(origin.annotation("konghq.com/snis").unwrap_or_default()));
+    let host = matcher::hosts([split.frame.host.as_str()]);
+    let rest = [headers, host, split.frame.gate.clone(), snis];
     let text = Matcher::All(method.into_iter().chain(rest).collect()).print();
     if text.is_empty() { super::http::ANYTHING.to_owned() } else { text }
 }

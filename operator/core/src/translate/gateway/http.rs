@@ -17,6 +17,7 @@ use super::super::Context;
 use super::super::rules::{Origin, RouteRule, Rules, ServiceRule};
 use super::attach::Gateways;
 use super::filter::{self, Abilities, FilterError, Filters};
+use super::frame::Frame;
 use super::{Served, backend};
 use crate::gateway_api::{HttpMatch, HttpRoute, HttpRule};
 use crate::options::{Engine, Gate};
@@ -29,6 +30,7 @@ struct Admitted<'a> {
     origin: Origin<'a>,
     /// Hostnames under which it is served; empty means all.
     hosts: Vec<String>,
+    frames: Vec<Frame>,
     protocols: Vec<String>,
 }
 
@@ -100,8 +102,9 @@ fn admit<'a>(
     let served: Served<'a> =
         super::serve(ctx, gateways, origin, &spec.parent_refs, Some(&spec.hostnames))?;
     let hosts = served.hostnames(&spec.hostnames);
+    let frames = served.frames(&spec.hostnames, ctx.options.engine);
     let protocols = served.protocols(&[("HTTP", "http"), ("HTTPS", "https")]);
-    Some(Admitted { route, origin, hosts, protocols })
+    Some(Admitted { route, origin, hosts, frames, protocols })
 }
 
 /// Gives each drafted route its Kong service, which rules with the same backends share.

@@ -10,6 +10,8 @@ pub(crate) enum Matcher {
     All(Vec<Self>),
     /// At least one member holds; nothing when empty.
     Any(Vec<Self>),
+    /// The member does not hold; it says something.
+    Not(Box<Self>),
     /// One comparison, printed.
     Is(String),
 }
@@ -29,6 +31,7 @@ impl Matcher {
     pub(crate) fn print(&self) -> String {
         let (members, word) = match self {
             Self::Is(text) => return text.clone(),
+            Self::Not(member) => return format!("!({})", member.print()),
             Self::All(members) => (members, " && "),
             Self::Any(members) => (members, " || "),
         };
@@ -46,18 +49,19 @@ impl Matcher {
 
 /// The hosts of a route: exact ones by equality, wildcards by suffix.
 pub(crate) fn hosts<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Matcher {
-    let condition = |host: &str| match host.strip_prefix('*') {
-        Some(suffix) => Matcher::text("http.host", "=^", suffix),
-        None => Matcher::text("http.host", "==", host),
-    };
-    Matcher::Any(hosts.into_iter().filter(|host| !host.is_empty()).map(condition).collect())
+    names("http.host", hosts)
 }
 
 /// The server names of a route.
 pub(crate) fn snis<'a>(names: impl IntoIterator<Item = &'a str>) -> Matcher {
+    self::names("tls.sni", names)
+}
+
+/// Names in a field: exact ones by equality, wildcards by suffix.
+pub(crate) fn names<'a>(field: &str, names: impl IntoIterator<Item = &'a str>) -> Matcher {
     let condition = |name: &str| match name.strip_prefix('*') {
-        Some(suffix) => Matcher::text("tls.sni", "=^", suffix),
-        None => Matcher::text("tls.sni", "==", name),
+        Some(suffix) => Matcher::text(field, "=^", suffix),
+        None => Matcher::text(field, "==", name),
     };
     Matcher::Any(names.into_iter().filter(|name| !name.is_empty()).map(condition).collect())
 }

@@ -4,7 +4,8 @@ use kong::model::{Endpoint, Route};
 
 use super::super::Context;
 use super::super::rules::{Origin, RouteRule, Rules};
-use super::attach::Gateways;
+use super::attach::{Gateways, Slot};
+use super::frame::Frame;
 use super::matcher::{self, Matcher};
 use super::{Served, backend, tags};
 use crate::gateway_api::{RouteSpec, StreamRule};
@@ -86,11 +87,17 @@ fn add<'a, K: Object>(
     for (index, rule) in spec.rules.iter().enumerate() {
         let name = format!("{}.{}.{}.{index}", flavor.prefix, origin.namespace(), origin.name());
         let mut service = backend::service(ctx, origin, &name, flavor.service, &rule.backend_refs);
-        let mut route = matching(flavor, &served, &hosts, ctx.options.expressions());
-        route.name = Some(format!("{name}.0"));
-        route.tags = Some(tags(origin, rule.name.as_deref()));
-        let (plugins, extensions) = (Vec::new(), Vec::new());
-        service.routes.push(RouteRule { route, origin, plugins, extensions, settled: true });
+        let ours = ctx.options.engine == Engine::Flotilla && ctx.options.expressions();
+        let routes = match ours {
+            true => framed(flavor, &served, &spec.hostnames),
+            false => vec![matching(flavor, &served, &hosts, ctx.options.expressions())],
+        };
+        for (number, mut route) in routes.into_iter().enumerate() {
+            route.name = Some(format!("{name}.{number}"));
+            route.tags = Some(tags(origin, rule.name.as_deref()));
+            let (plugins, extensions) = (Vec::new(), Vec::new());
+            service.routes.push(RouteRule { route, origin, plugins, extensions, settled: true });
+        }
         rules.services.insert(name, service);
     }
     ctx.outcomes.configured(origin.reference());
@@ -136,4 +143,45 @@ fn matching(flavor: Flavor, served: &Served<'_>, hosts: &[String], expressions: 
             Some(ports.map(|port| Endpoint { port: Some(port), ..Endpoint::default() }).collect());
     }
     route
+}
+
+/// The Kong routes of a rule for our own proxies: one for each hostname, and for each way to end TLS, with narrower
+/// hostnames before wider ones.
+fn framed(flavor: Flavor, served: &Served<'_>, own: &[String]) -> Vec<Route> {
+    let modes: &[(&str, Option<bool>)] = match flavor.by_name {
+        true => &[("tls_passthrough", Some(true)), ("tls", Some(false))],
+        false => &[(flavor.service, None)],
+    };
+    let mut routes = Vec::new();
+    for (protocol, passthrough) in modes {
+        let speaks = |slot: &Slot<'_>| {
+            slot.listener.protocol == flavor.listener
+                && passthrough.is_none_or(|mode| mode == slot.listener.is_passthrough())
+        };
+        let frames = match flavor.by_name {
+            true => served.framed(own, "tls.sni", speaks),
+            false => by_port(served, speaks).into_iter().collect(),
+        };
+        for Frame { host, gate } in frames {
+            let precise = u64::from(!host.starts_with('*') && !host.is_empty());
+            let names = matcher::snis([host.as_str()]);
+            routes.push(Route {
+                protocols: Some(vec![(*protocol).to_owned()]),
+                expression: Some(Matcher::All(vec![names, gate]).print()),
+                priority: Some(PRIORITY + (precise << 9) + host.len() as u64),
+                ..Route::default()
+            });
+        }
+    }
+    routes
+}
+
+/// The frame of a route that is told by ports alone: the entrances of its listeners, or their own ports where the fleet
+/// shares them.
+fn by_port(served: &Served<'_>, speaks: impl Fn(&Slot<'_>) -> bool) -> Option<Frame> {
+    let slots = served.open_slots().filter(|slot| speaks(slot));
+    let port = |slot: &Slot<'_>| slot.entrance.map_or(slot.listener.port, i32::from);
+    let ports = slots.map(|slot| Matcher::number("net.dst.port", "==", port(slot).into()));
+    let ports: Vec<Matcher> = ports.collect();
+    (!ports.is_empty()).then(|| Frame { host: String::new(), gate: Matcher::Any(ports) })
 }

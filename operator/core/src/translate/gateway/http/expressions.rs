@@ -1,8 +1,7 @@
 //! HTTPRoutes in the expressions dialect: one Kong route for each hostname and match, with a priority.
 
-use std::cmp::Reverse;
-
 use super::super::filter::Abilities;
+use super::super::frame::Split;
 use super::super::matcher::{self, Matcher};
 use super::super::priority::{self, HttpTraits};
 use super::super::{path, tags};
@@ -16,27 +15,19 @@ const ORDER_BITS: u32 = 12;
 pub(in super::super) const ANYTHING: &str =
     r#"(net.protocol == "http") || (net.protocol == "https")"#;
 
-/// A match under one hostname with its place.
-struct Split<'r, 'a> {
-    admitted: &'r Admitted<'a>,
-    route_index: usize,
-    host_index: usize,
-    host: &'r str,
-    rule_index: usize,
-    match_index: usize,
-    rule: &'a HttpRule,
-    matched: Option<&'a HttpMatch>,
-}
-
 /// Drafts the Kong routes of all HTTPRoutes; one result an HTTPRoute, in their order.
 pub(super) fn draft<'a>(
     admitted: &[Admitted<'a>],
     abilities: Abilities,
 ) -> Vec<Result<Vec<Drafted<'a>>, Unroutable>> {
-    let splits: Vec<Split<'_, 'a>> =
-        admitted.iter().enumerate().flat_map(|(index, route)| split(index, route)).collect();
+    let mut splits: Vec<Split<'_, 'a, HttpRule>> = Vec::new();
+    for (index, route) in admitted.iter().enumerate() {
+        splits.extend(Split::all(index, &route.frames, &route.route.spec.rules));
+    }
     let bases: Vec<u64> = splits.iter().map(|split| traits(split).encode()).collect();
-    let priorities = priority::assign(&bases, |index| order(&splits[index]), ORDER_BITS);
+    let origin = |split: &Split<'_, 'a, HttpRule>| admitted[split.route_index].origin;
+    let order = |index: usize| splits[index].order(origin(&splits[index]));
+    let priorities = priority::assign(&bases, order, ORDER_BITS);
     let mut results: Vec<Result<Vec<Drafted<'a>>, Unroutable>> = admitted
         .iter()
         .map(|route| match route.route.spec.rules.is_empty() {
@@ -47,7 +38,7 @@ pub(super) fn draft<'a>(
     for (split, priority) in splits.iter().zip(priorities) {
         let result = &mut results[split.route_index];
         if let Ok(routes) = result {
-            match kong_route(split, priority, abilities) {
+            match kong_route(&admitted[split.route_index], split, priority, abilities) {
                 Ok(route) => routes.push(route),
                 Err(error) => *result = Err(error),
             }
@@ -56,56 +47,12 @@ pub(super) fn draft<'a>(
     results
 }
 
-/// Every match of an HTTPRoute under every hostname; a rule without matches counts as one that matches all.
-fn split<'r, 'a>(route_index: usize, admitted: &'r Admitted<'a>) -> Vec<Split<'r, 'a>> {
-    let hosts: Vec<&'r str> = match admitted.hosts.as_slice() {
-        [] => vec![""],
-        hosts => hosts.iter().map(String::as_str).collect(),
-    };
-    let mut splits = Vec::new();
-    for (host_index, host) in hosts.into_iter().enumerate() {
-        for (rule_index, rule) in admitted.route.spec.rules.iter().enumerate() {
-            let matches: Vec<Option<&'a HttpMatch>> = match rule.matches.as_slice() {
-                [] => vec![None],
-                matches => matches.iter().map(Some).collect(),
-            };
-            for (match_index, matched) in matches.into_iter().enumerate() {
-                splits.push(Split {
-                    admitted,
-                    route_index,
-                    host_index,
-                    host,
-                    rule_index,
-                    match_index,
-                    rule,
-                    matched,
-                });
-            }
-        }
-    }
-    splits
-}
-
-/// The place among matches of equal traits: oldest HTTPRoute first, then by name, rule and match; of hostnames of one
-/// match the last first, as Kong Ingress Controller's sort leaves them.
-fn order<'s>(split: &'s Split<'_, '_>) -> impl Ord + use<'s> {
-    let meta = split.admitted.origin.meta;
-    (
-        meta.creation_timestamp.as_ref().map(|time| time.0),
-        meta.namespace.as_deref(),
-        meta.name.as_deref(),
-        split.rule_index,
-        split.match_index,
-        Reverse(split.host_index),
-    )
-}
-
-fn traits(split: &Split<'_, '_>) -> HttpTraits {
+fn traits(split: &Split<'_, '_, HttpRule>) -> HttpTraits {
     let matched = split.matched;
     let path = matched.and_then(|matched| matched.path.as_ref());
     HttpTraits {
-        precise_host: !split.host.is_empty() && !split.host.starts_with('*'),
-        host_length: split.host.len(),
+        precise_host: split.precise_host(),
+        host_length: split.frame.host.len(),
         exact_path: path.is_some_and(|path| path.kind() == "Exact"),
         regex_path: path.is_some_and(|path| path.kind() == "RegularExpression"),
         path_length: path.map_or(0, |path| path.value().len()),
@@ -116,15 +63,15 @@ fn traits(split: &Split<'_, '_>) -> HttpTraits {
 }
 
 fn kong_route<'a>(
-    split: &Split<'_, 'a>,
+    admitted: &Admitted<'a>,
+    split: &Split<'_, 'a, HttpRule>,
     priority: u64,
     abilities: Abilities,
 ) -> Result<Drafted<'a>, Unroutable> {
-    let admitted = split.admitted;
     let none = HttpMatch::default();
     let matched = split.matched.unwrap_or(&none);
     let filters = filters(split.rule, matched, abilities)?;
-    let host = if split.host.is_empty() { "_".to_owned() } else { crate::names::host(split.host) };
+    let host = split.host_in_names();
     let name = format!(
         "httproute.{}.{}.{host}.{}.{}",
         admitted.origin.namespace(),
@@ -137,7 +84,8 @@ fn kong_route<'a>(
     route.strip_path = Some(false);
     let snis = admitted.origin.annotation("konghq.com/snis").unwrap_or_default();
     let expression = Matcher::All(vec![
-        matcher::hosts([split.host]),
+        matcher::hosts([split.frame.host.as_str()]),
+        split.frame.gate.clone(),
         matcher::snis(annotations::list(snis)),
         condition(matched, filters.capture),
     ])
