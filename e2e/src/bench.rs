@@ -5,8 +5,8 @@
 //! between two questions.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
+use std::io::Write;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,31 +25,45 @@ const OBJECTS: usize = 1_000;
 const FLEETS: [usize; 2] = [3, 50];
 const NAMESPACE: &str = "bench";
 
-/// The figures of one fleet.
+/// What adding objects one after the other cost.
 struct Figures {
     proxies: usize,
+    /// How many objects there were before the first and after the last.
+    present: [usize; 2],
     lags: Vec<Duration>,
+    /// The leading operator's processor time.
+    cpu: Duration,
+    /// Writes to the API server, by resource.
     writes: BTreeMap<String, usize>,
 }
 
-/// Measures an installed release and returns the table.
-pub fn measure(cluster: &Cluster, built: &[Image]) -> Result<String> {
+/// Measures an installed release. Every row of the table is written as soon as it is known.
+pub fn measure(cluster: &Cluster, built: &[Image], table: &mut impl Write) -> Result<()> {
     let product = Product::install(cluster, built)?;
     product.upgrade(&["proxy.resources.requests.cpu=1m", "proxy.resources.requests.memory=1Mi"])?;
     product.namespace(NAMESPACE)?;
     let bench = Bench { api: Api::new(cluster.place())?, product };
-    let mut all = Vec::new();
+    writeln!(table, "| what | proxies | Ingresses | figure |\n|---|---|---|---|")?;
+    let mut present = 0;
     for proxies in FLEETS {
         crate::say(&format!("{CHANGES} changes on {proxies} proxies"));
         bench.scale(proxies)?;
-        all.push(bench.changes(proxies)?);
+        // The first answer warms every path; it does not count.
+        bench.lag(&bench.product.wait_for_proxies(proxies)?, &format!("warm-{proxies}"))?;
+        present += 1;
+        rows(table, &bench.changes(proxies, &format!("change-{proxies}"), present)?)?;
+        present += CHANGES;
     }
     crate::say(&format!("{OBJECTS} Ingresses on {} proxies", FLEETS[1]));
-    let memory = bench.memory()?;
-    let many = bench.one_of_many()?;
+    let memory = bench.memory(present)? as f64 / 1024.0;
+    let proxies = FLEETS[1];
+    writeln!(
+        table,
+        "| resident memory of the leading operator | {proxies} | {OBJECTS} | {memory:.1} MiB |"
+    )?;
+    rows(table, &bench.changes(proxies, "late", OBJECTS)?)?;
     bench.scale(3)?;
-    bench.product.forget(NAMESPACE)?;
-    Ok(table(&all, &many, memory))
+    bench.product.forget(NAMESPACE)
 }
 
 struct Bench {
@@ -68,22 +82,24 @@ impl Bench {
     }
 
     /// Adds Ingresses one after the other, each when the last is served everywhere.
-    fn changes(&self, proxies: usize) -> Result<Figures> {
+    fn changes(&self, proxies: usize, name: &str, present: usize) -> Result<Figures> {
         let pods = self.product.wait_for_proxies(proxies)?;
-        // The first answer warms every path; it does not count.
-        self.lag(&pods, &format!("warm-{proxies}"))?;
-        let before = self.writes()?;
+        let (leader, _) = self.product.operators()?;
+        let process = self.product.process(&leader)?;
+        let (before, began) = (self.writes()?, cpu(process)?);
         let lags = (0..CHANGES)
-            .map(|index| self.lag(&pods, &format!("change-{proxies}-{index}")))
+            .map(|index| self.lag(&pods, &format!("{name}-{index}")))
             .collect::<Result<Vec<_>>>()?;
+        // What is written about the last change belongs to it.
         self.product.wait_for_proxies(proxies)?;
+        let cpu = cpu(process)?.saturating_sub(began);
         let mut writes = self.writes()?;
         for (resource, count) in before {
             if let Some(now) = writes.get_mut(&resource) {
                 *now -= count;
             }
         }
-        Ok(Figures { proxies, lags, writes })
+        Ok(Figures { proxies, present: [present, present + CHANGES], lags, cpu, writes })
     }
 
     /// Creates an Ingress and waits until the last proxy serves it.
@@ -134,8 +150,7 @@ impl Bench {
     }
 
     /// Fills the cluster up to all objects and returns the leader's resident memory in KiB.
-    fn memory(&self) -> Result<u64> {
-        let present = FLEETS.len() * (CHANGES + 1);
+    fn memory(&self, present: usize) -> Result<u64> {
         for index in present..OBJECTS {
             let name = format!("many-{index}");
             self.api.create(&collection(), &ingress(&name, &format!("{name}.bench.example")))?;
@@ -150,15 +165,6 @@ impl Bench {
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .context("the kernel says no VmRSS")?;
         line.trim().trim_end_matches(" kB").parse().context("failed to read VmRSS")
-    }
-
-    /// The same change with all objects present.
-    fn one_of_many(&self) -> Result<Figures> {
-        let pods = self.product.wait_for_proxies(FLEETS[1])?;
-        let lags = (0..CHANGES)
-            .map(|index| self.lag(&pods, &format!("late-{index}")))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Figures { proxies: FLEETS[1], lags, writes: BTreeMap::new() })
     }
 
     /// How often the operators have written, by resource, as the API server's audit log has it.
@@ -204,47 +210,37 @@ fn percentile(lags: &[Duration], percent: usize) -> u128 {
     sorted.get(rank).map_or(0, Duration::as_millis)
 }
 
-fn table(all: &[Figures], many: &Figures, memory: u64) -> String {
-    let mut text =
-        String::from("| what | proxies | Ingresses | median | p99 |\n|---|---|---|---|---|\n");
-    let mut present = 0;
-    for figures in all {
-        row(&mut text, figures, &format!("{present} to {}", present + CHANGES));
-        present += CHANGES;
-    }
-    row(&mut text, many, &format!("{OBJECTS} to {}", OBJECTS + CHANGES));
-    let _ = writeln!(text, "\n| what | figure |\n|---|---|");
-    let _ = writeln!(
-        text,
-        "| resident memory of the leading operator, {OBJECTS} Ingresses, {} proxies | {:.1} MiB |",
-        FLEETS[1],
-        memory as f64 / 1024.0
-    );
-    for Figures { proxies, lags, writes } in all {
-        let change: usize = writes
-            .iter()
-            .filter(|(resource, _)| *resource != "leases")
-            .map(|(_, count)| count)
-            .sum();
-        let each: Vec<String> =
-            writes.iter().map(|(resource, count)| format!("{resource} {count}")).collect();
-        let _ = writeln!(
-            text,
-            "| writes to the API server per change, {proxies} proxies | {:.2} (in {} changes: {}) |",
-            change as f64 / lags.len() as f64,
-            lags.len(),
-            each.join(", ")
-        );
-    }
-    text
+/// The processor time that a process has used, in user and system mode.
+fn cpu(process: i32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))
+        .context("failed to read the operator's processor time")?;
+    // The second field is a name in parentheses; the times are the 14th and 15th, in hundredths of seconds.
+    let (_, fields) = stat.rsplit_once(')').context("the kernel's line has no name")?;
+    let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = times.sum::<Result<u64, _>>().context("the kernel's times are no numbers")?;
+    Ok(Duration::from_millis(ticks * 10))
 }
 
-fn row(text: &mut String, figures: &Figures, present: &str) {
-    let Figures { proxies, lags, writes: _ } = figures;
+fn rows(table: &mut impl Write, figures: &Figures) -> Result<()> {
+    let Figures { proxies, present: [first, last], lags, cpu, writes } = figures;
+    let at = format!("{proxies} | {first} to {last}");
     let (median, worst) = (percentile(lags, 50), percentile(lags, 99));
-    let _ = writeln!(
-        text,
-        "| from the API server's answer to the last proxy serving a new Ingress, {} changes | {proxies} | {present} | {median} ms | {worst} ms |",
-        lags.len()
-    );
+    let changes = lags.len();
+    writeln!(
+        table,
+        "| from the API server's answer to the last proxy serving a new Ingress, {changes} changes | {at} | median {median} ms, p99 {worst} ms |",
+    )?;
+    let each = cpu.as_secs_f64() * 1e3 / changes as f64;
+    writeln!(table, "| processor time of the leading operator per change | {at} | {each:.1} ms |")?;
+    // The lease is renewed whether anything changes or not.
+    let counted = writes.iter().filter(|(resource, count)| *resource != "leases" && **count > 0);
+    let each: Vec<String> =
+        counted.clone().map(|(resource, count)| format!("{resource} {count}")).collect();
+    let change = counted.map(|(_, count)| count).sum::<usize>() as f64 / changes as f64;
+    writeln!(
+        table,
+        "| writes to the API server per change | {at} | {change:.2} (in {changes} changes: {}) |",
+        each.join(", ")
+    )?;
+    Ok(())
 }
