@@ -97,5 +97,6 @@ bench-proxy: ## The gateway beside nginx, HAProxy and Envoy (PART=memory: only t
 # ---- generated files ---------------------------------------------------------------------------
 
 .PHONY: generate
-generate: ## Write crds/ and the other generated files anew
+generate: ## Write crds/ and config/ anew
 	UPDATE=1 cargo test --quiet --package operator-api
+	$(E2E) manifests

@@ -26,6 +26,7 @@ use crate::trust::{ClientIdentity, Expected};
 mod answer;
 mod any_peer;
 mod connect;
+mod data_path;
 mod trouble;
 
 /// The header that carries the leader's term.
@@ -81,6 +82,8 @@ pub enum Security {
 pub struct Target {
     /// The Admin API's address.
     pub address: SocketAddr,
+    /// Where traffic arrives, when that is known: probes ask there what is served.
+    pub data: Option<SocketAddr>,
     /// How both sides prove who they are.
     pub security: Security,
     /// How long everything may take.
@@ -94,6 +97,7 @@ pub struct Connection {
     // Dropping it ends the task that moves the connection's bytes.
     _mover: JoinSet<()>,
     host: String,
+    data: Option<SocketAddr>,
     identity: PeerIdentity,
     deadlines: Deadlines,
     /// What `GET /` told: a process that restarts loses its connections, so once is enough.
@@ -149,7 +153,11 @@ impl Connection {
         };
         let status = self.get("/status").await?;
         let hash = answer::hash(&status)?;
-        Ok(Observation { node, hash, identity: self.identity.clone() })
+        let served = match self.data {
+            Some(address) => data_path::served(address, self.deadlines.answer).await?,
+            None => None,
+        };
+        Ok(Observation { node, hash, served, identity: self.identity.clone() })
     }
 
     async fn get(&mut self, path: &'static str) -> Result<answer::Answer, Trouble> {

@@ -333,7 +333,8 @@ impl Driver {
                 Security::Mutual { identity, expected }
             }
         };
-        Ok(Target { address: member.admin, security, deadlines: policy.deadlines })
+        let deadlines = policy.deadlines;
+        Ok(Target { address: member.admin, data: member.data, security, deadlines })
     }
 
     /// Waits a moment for pushes in flight: a successor must not overlap them.

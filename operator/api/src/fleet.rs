@@ -152,11 +152,18 @@ pub struct Discovery {
     #[serde(default = "default_admin_port")]
     #[schemars(length(min = 1, max = 63))]
     pub port: String,
+
+    /// The name of a port in the EndpointSlices that serves plain HTTP traffic. When it is given,
+    /// an instance is synced only once that port serves the configuration, beyond the Admin API
+    /// saying so. Gateways that do not know the question (stock Kong) are believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub data_port: Option<String>,
 }
 
 impl Default for Discovery {
     fn default() -> Self {
-        Self { services: Vec::new(), selector: None, port: default_admin_port() }
+        Self { services: Vec::new(), selector: None, port: default_admin_port(), data_port: None }
     }
 }
 

@@ -425,6 +425,11 @@ impl Fleet {
             Probed::Failed(trouble) => self.failed(now, id, trouble),
             Probed::Answered(observation) => {
                 let Some(mut instance) = self.instances.remove(id) else { return };
+                if let Some(trouble) = instance.stranger(&observation) {
+                    self.instances.insert(id.clone(), instance);
+                    self.failed(now, id, trouble);
+                    return self.touch(now, id);
+                }
                 if instance.lost() {
                     self.notes.push(Note::Recovered(id.clone()));
                 }
@@ -459,7 +464,14 @@ impl Fleet {
                 self.notes.push(Note::Contested(id.clone()));
             }
         }
-        if reported.hash == expected {
+        if instance.behind > 0 {
+            let pause = backoff(
+                instance.behind,
+                self.settings.backoff_first / 10,
+                self.settings.backoff_most,
+            );
+            instance.not_before = now.after(pause);
+        } else if reported.hash == expected {
             self.good.insert(dialect, Arc::clone(&newest));
             let number = newest.number();
             if instance.verified.is_none_or(|verified| verified.number != number) {

@@ -99,6 +99,7 @@ where
         sender,
         _mover: mover,
         host: target.address.to_string(),
+        data: target.data,
         identity,
         deadlines: target.deadlines,
         node: None,

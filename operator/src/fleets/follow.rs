@@ -24,8 +24,8 @@ pub(super) fn discover(fleet: &ProxyFleet, snapshot: &Snapshot) -> Discovered {
             .collect(),
         None => wanted.services.clone(),
     };
-    let discovery =
-        Discovery { namespace, services, admin_port: wanted.port.clone(), data_port: None };
+    let (admin_port, data_port) = (wanted.port.clone(), wanted.data_port.clone());
+    let discovery = Discovery { namespace, services, admin_port, data_port };
     discovery.discover(snapshot.endpoint_slices.iter().map(AsRef::as_ref))
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum Mode {
 pub(crate) struct State {
     pub(crate) mode: Mode,
     pub(crate) held: ConfigHash,
+    /// What the data path serves, when that is something else.
+    pub(crate) serves: Option<ConfigHash>,
     pub(crate) node_id: String,
     pub(crate) pushes: usize,
     pub(crate) term: u64,
@@ -46,6 +48,8 @@ pub(crate) struct State {
 pub(crate) struct Fake {
     pub(crate) uid: String,
     pub(crate) address: SocketAddr,
+    /// Where its traffic would arrive.
+    data: SocketAddr,
     pub(crate) state: Arc<Mutex<State>>,
     /// Requests that got through the handshake.
     pub(crate) requests: Arc<AtomicUsize>,
@@ -69,12 +73,14 @@ impl Fake {
         let state = State {
             mode: Mode::Well,
             held: ConfigHash::EMPTY,
+            serves: None,
             node_id: "first".into(),
             pushes: 0,
             term: 0,
         };
         let (state, requests) = (Arc::new(Mutex::new(state)), Arc::new(AtomicUsize::new(0)));
         let mut server = JoinSet::new();
+        let data = serve_traffic(&mut server, state.clone()).await;
         let (held, seen) = (state.clone(), requests.clone());
         server.spawn(async move {
             let mut connections = JoinSet::new();
@@ -92,7 +98,7 @@ impl Fake {
                 });
             }
         });
-        Self { uid: uid.to_owned(), address, state, requests, _server: server }
+        Self { uid: uid.to_owned(), address, data, state, requests, _server: server }
     }
 
     /// The pod as discovery finds it.
@@ -102,13 +108,39 @@ impl Fake {
             namespace: "gateways".into(),
             name: self.uid.as_str().into(),
             admin: self.address,
-            data: None,
+            data: Some(self.data),
             node: None,
             zone: None,
             service: "admin".into(),
             presence: Presence::Ready,
         }
     }
+}
+
+/// The port of traffic: knows one question.
+async fn serve_traffic(server: &mut JoinSet<()>, state: Arc<Mutex<State>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    server.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            let state = state.clone();
+            connections.spawn(async move {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    assert_eq!(request.uri().path(), "/.flotilla/revision");
+                    assert_eq!(request.headers()["x-flotilla-probe"], "1");
+                    let state = state.lock().unwrap();
+                    let served = state.serves.unwrap_or(state.held);
+                    let reply = reply(StatusCode::OK, "text/plain", served.to_string());
+                    std::future::ready(Ok::<_, hyper::Error>(reply))
+                });
+                let http = hyper::server::conn::http1::Builder::new();
+                let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    address
 }
 
 async fn answer(

@@ -148,6 +148,21 @@ async fn every_member_takes_a_revision_and_proves_its_hash() {
 }
 
 #[tokio::test]
+async fn stored_configuration_counts_once_the_traffic_port_serves_it() {
+    let mut scenario = Scenario::with(1).await;
+    let old = scenario.apply("old");
+    scenario.synced(0, old).await;
+    scenario.fakes[0].state.lock().unwrap().serves = Some(old);
+    let new = scenario.apply("new");
+    let stored = scenario.until(0, |it| it.behind).await;
+    assert_eq!((stored.reported.unwrap().hash, stored.sync), (new, Sync::Applying));
+    assert_eq!(stored.verified.unwrap().hash, old);
+    scenario.fakes[0].state.lock().unwrap().serves = None;
+    scenario.synced(0, new).await;
+    assert_eq!(scenario.fakes[0].state.lock().unwrap().pushes, 2);
+}
+
+#[tokio::test]
 async fn strangers_configuration_is_found_and_replaced() {
     let mut scenario = Scenario::with(2).await;
     let hash = scenario.apply("ours");

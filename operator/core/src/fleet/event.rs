@@ -125,6 +125,8 @@ pub struct Observation {
     pub node: Node,
     /// The hash of what it holds; [`ConfigHash::EMPTY`] when it holds nothing.
     pub hash: ConfigHash,
+    /// The hash of what its data path serves, when that was asked and it knows the question.
+    pub served: Option<ConfigHash>,
     /// Who it proved to be.
     pub identity: PeerIdentity,
 }

@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fleet::event::{Node, Observation, PeerIdentity, Refusal, Trouble, TroubleKind};
+use crate::fleet::event::{
+    IdentityMode, Node, Observation, PeerIdentity, Refusal, Trouble, TroubleKind,
+};
 use crate::fleet::member::{Member, Presence};
 use crate::fleet::schedule::{Lane, Rank, Want};
 use crate::fleet::view::{Apply, Reported, Sync, Verified};
@@ -83,6 +85,8 @@ pub(crate) struct Instance {
     pub(crate) failures: u32,
     pub(crate) server_errors: u32,
     pub(crate) unverified: Option<Arc<Revision>>,
+    /// Looks in a row at which the data path served something else than the Admin API reported.
+    pub(crate) behind: u32,
     pub(crate) not_before: Moment,
     pub(crate) probe_at: Moment,
     pub(crate) flight: Option<Flight>,
@@ -118,6 +122,7 @@ impl Instance {
             failures: 0,
             server_errors: 0,
             unverified: None,
+            behind: 0,
             not_before: now,
             probe_at: now,
             flight: None,
@@ -170,6 +175,9 @@ impl Instance {
         if self.target(wanted).is_some() {
             let empty = self.reported.is_some_and(|reported| reported.hash.is_empty());
             return Want::Push(if empty { Rank::Urgent } else { Rank::Usual });
+        }
+        if self.behind > 0 {
+            return Want::Probe(Rank::Urgent);
         }
         if wanted.now >= self.probe_at {
             return Want::Probe(Rank::Usual);
@@ -233,7 +241,7 @@ impl Instance {
 
     /// The answer of a probe.
     pub(crate) fn observed(&mut self, seen: Observation, wanted: Wanted<'_>) -> Seen {
-        let Observation { node, hash, identity } = seen;
+        let Observation { node, hash, served, identity } = seen;
         let restarted = self.node.as_ref().is_some_and(|known| known.node_id != node.node_id);
         let upgraded = self
             .node
@@ -252,6 +260,10 @@ impl Instance {
         self.reported = Some(Reported { hash, at: wanted.now });
         self.trouble = None;
         self.failures = 0;
+        self.behind = match served {
+            Some(served) if served != hash => self.behind.saturating_add(1),
+            Some(_) | None => 0,
+        };
         if self.drift.is_some_and(|drift| drift.found != hash) {
             self.drift = None;
         }
@@ -288,6 +300,24 @@ impl Instance {
             self.refused.pop_front();
         }
         self.refused.push_back(refused);
+    }
+
+    /// Why what answers cannot be the pod, although its certificate fits: one that several pods share
+    /// proves the fleet only, so its own word about where it runs must fit as well.
+    pub(crate) fn stranger(&self, seen: &Observation) -> Option<Trouble> {
+        let Observation { node, hash: _, served: _, identity } = seen;
+        let shared = identity.mode == IdentityMode::Shared && self.member.id.pod_uid().is_some();
+        // A pod on the network of its node has the node's name.
+        let here = node.hostname.is_empty()
+            || node.hostname == *self.member.name
+            || self.member.node.as_deref() == Some(&node.hostname);
+        (shared && !here).then(|| Trouble {
+            kind: TroubleKind::IdentityMismatch,
+            message: format!(
+                "the gateway that answers says that it runs on {}, not in pod {}",
+                node.hostname, self.member.name
+            ),
+        })
     }
 
     /// There was no useful answer. Tells whether the instance is lost from now on.
@@ -331,6 +361,9 @@ impl Instance {
             return Sync::Rejected;
         }
         if reported.hash == hash && self.unverified.is_none() {
+            if self.behind > 0 {
+                return Sync::Applying;
+            }
             return if held { Sync::Held } else { Sync::Synced };
         }
         if pushing || self.unverified.is_some() {
@@ -340,5 +373,55 @@ impl Instance {
             return Sync::Drifted;
         }
         if held || (wanted.blank && self.stands_aside(wanted)) { Sync::Held } else { Sync::Pending }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::member::InstanceId;
+
+    #[track_caller]
+    fn check(mode: IdentityMode, hostname: &str, stranger: bool) {
+        let member = Member {
+            id: InstanceId::Pod("uid".into()),
+            namespace: "gateways".into(),
+            name: "proxy-7".into(),
+            admin: ([10, 0, 0, 1], 8444).into(),
+            data: None,
+            node: Some("node-1".into()),
+            zone: None,
+            service: "admin".into(),
+            presence: Presence::Ready,
+        };
+        let seen = Observation {
+            node: Node {
+                version: "3.9.3".into(),
+                node_id: "one".into(),
+                hostname: hostname.into(),
+                dialect: Dialect::Traditional,
+                db_less: true,
+            },
+            hash: ConfigHash::EMPTY,
+            served: None,
+            identity: PeerIdentity {
+                mode,
+                subject: "edge.gateways".into(),
+                serial: "01".into(),
+                not_after: 0,
+            },
+        };
+        let instance = Instance::new(member, Moment::ORIGIN);
+        assert_eq!(instance.stranger(&seen).is_some(), stranger, "{mode:?} {hostname}");
+    }
+
+    #[test]
+    fn shared_certificate_is_believed_from_the_pod_itself_only() {
+        check(IdentityMode::Shared, "proxy-7", false);
+        check(IdentityMode::Shared, "node-1", false);
+        check(IdentityMode::Shared, "", false);
+        check(IdentityMode::Shared, "proxy-8", true);
+        // A certificate that names the pod needs no other word.
+        check(IdentityMode::PodBound, "proxy-8", false);
     }
 }

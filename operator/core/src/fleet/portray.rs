@@ -42,6 +42,7 @@ pub(crate) fn instance(
         since: unchanged.map_or(wanted.now, |before| before.since),
         desired,
         reported: instance.reported,
+        behind: instance.behind > 0,
         verified: instance.verified,
         last_apply: instance.last_apply.clone(),
         identity: instance.identity.clone(),

@@ -154,6 +154,8 @@ pub struct InstanceView {
     pub desired: Option<Desired>,
     /// What it said it holds.
     pub reported: Option<Reported>,
+    /// Its data path still serves something else than it said it holds.
+    pub behind: bool,
     /// What it proved to hold.
     pub verified: Option<Verified>,
     /// The last push.

@@ -346,6 +346,9 @@ fn summary(view: &InstanceView) -> (bool, String) {
         Sync::Pending => {
             (false, trouble().unwrap_or_else(|| "waits for its configuration".to_owned()))
         }
+        Sync::Applying if view.behind => {
+            (false, "the configuration is stored, but the traffic port serves another".to_owned())
+        }
         Sync::Applying => (false, "a configuration is on its way".to_owned()),
         Sync::Held => (false, "a guard holds the desired configuration back".to_owned()),
         Sync::Drifted => (false, "holds a configuration that somebody else gave it".to_owned()),

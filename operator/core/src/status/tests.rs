@@ -63,6 +63,7 @@ fn instance(name: &str, sync: Sync) -> (InstanceId, Arc<InstanceView>) {
         found_at: at,
         desired: Some(Desired { number: 1, hash }),
         reported: Some(Reported { hash, at }),
+        behind: false,
         verified: None,
         last_apply: None,
         identity: Some(PeerIdentity {

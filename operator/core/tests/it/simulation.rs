@@ -51,6 +51,10 @@ struct Proxy {
     partitioned: bool,
     slow_ms: u64,
     held: ConfigHash,
+    /// What its data path served before, until that moment.
+    served_before: (ConfigHash, u64),
+    /// What its data path was seen to serve.
+    seen_serving: BTreeSet<ConfigHash>,
     boot: u64,
     /// Our own proxy refuses older terms; stock Kong knows no terms.
     fences: bool,
@@ -74,6 +78,8 @@ struct Operator {
 #[derive(Debug)]
 enum Happening {
     Deliver(usize, Event),
+    /// Discovery's channel holds the newest members only, and they are read when the operator looks.
+    Discover(usize),
     /// The driver is about to send: it looks at the role once more.
     Send(usize, Push),
     ArrivePush(usize, Push),
@@ -143,6 +149,8 @@ impl World {
                     partitioned: false,
                     slow_ms: 0,
                     held: ConfigHash::EMPTY,
+                    served_before: (ConfigHash::EMPTY, 0),
+                    seen_serving: BTreeSet::new(),
                     boot: number,
                     fences: random.percent(70),
                     term: 0,
@@ -189,12 +197,9 @@ impl World {
     }
 
     fn tell_members(&mut self) {
-        let draining = &self.draining;
-        let members: Members =
-            self.proxies.keys().map(|id| (id.clone(), member(id, draining.contains(id)))).collect();
         for operator in 0..2 {
             let delay = self.latency() * 5;
-            self.after(delay, Happening::Deliver(operator, Event::Members(members.clone())));
+            self.after(delay, Happening::Discover(operator));
         }
     }
 
@@ -230,6 +235,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         let process = match &happening {
             Happening::Deliver(operator, _)
+            | Happening::Discover(operator)
             | Happening::Send(operator, _)
             | Happening::Elect(operator)
             | Happening::Wake(operator, _)
@@ -246,6 +252,12 @@ impl World {
         }
         match happening {
             Happening::Deliver(operator, event) => self.deliver(operator, event),
+            Happening::Discover(operator) => {
+                let draining = |id| self.draining.contains(id);
+                let members = self.proxies.keys().map(|id| (id.clone(), member(id, draining(id))));
+                let members: Members = members.collect();
+                self.deliver(operator, Event::Members(members));
+            }
             Happening::Send(operator, push) => self.send(operator, push),
             Happening::ArrivePush(operator, push) => self.arrive_push(operator, &push),
             Happening::ArriveProbe(operator, probe) => self.arrive_probe(operator, &probe),
@@ -318,6 +330,11 @@ impl World {
                 }
             }
             Effect::Note(Note::Synced { id, .. }) => {
+                let newest = self.operators[operator].fleet.newest();
+                let hash = newest.and_then(|newest| newest.hash(Dialect::Traditional));
+                if let (Some(proxy), Some(hash)) = (self.proxies.get(&id), hash) {
+                    assert!(proxy.seen_serving.contains(&hash), "S9: {id} was believed too early");
+                }
                 let now = self.now;
                 self.synced.entry(id).or_insert(now);
             }
@@ -343,6 +360,8 @@ impl World {
         let id = push.member.id.clone();
         let trip = self.latency();
         let lost = self.faults && self.random.percent(3);
+        // As stock Kong: stored at once, served a while later.
+        let served_at = self.now + self.random.below(1_500);
         let Some(proxy) = self.proxies.get_mut(&id) else {
             return self.answer_push(
                 operator,
@@ -394,6 +413,7 @@ impl World {
             assert!(proxy.last.is_none_or(|last| last <= this), "S2: {id} went back to {this:?}");
         }
         proxy.last = Some(this);
+        proxy.served_before = (proxy.held, served_at);
         proxy.held = body.hash();
         let answer = if lost {
             Pushed::Failed(trouble(TroubleKind::Timeout))
@@ -415,10 +435,12 @@ impl World {
     fn arrive_probe(&mut self, operator: usize, probe: &Probe) {
         let id = probe.member.id.clone();
         let mut delay = self.latency();
-        let answer = match self.proxies.get(&id) {
+        let now = self.now;
+        let answer = match self.proxies.get_mut(&id) {
             Some(proxy) if proxy.up && !proxy.partitioned => {
                 delay += proxy.slow_ms;
-                Probed::Answered(Box::new(observation(proxy)))
+                proxy.seen_serving.insert(proxy.served(now));
+                Probed::Answered(Box::new(observation(proxy, now)))
             }
             Some(proxy) if proxy.up => {
                 delay = 2000;
@@ -552,7 +574,14 @@ fn trouble(kind: TroubleKind) -> Trouble {
     Trouble { kind, message: "as the fault wanted".into() }
 }
 
-fn observation(proxy: &Proxy) -> Observation {
+impl Proxy {
+    fn served(&self, now: u64) -> ConfigHash {
+        let (before, until) = self.served_before;
+        if now < until { before } else { self.held }
+    }
+}
+
+fn observation(proxy: &Proxy, now: u64) -> Observation {
     Observation {
         node: Node {
             version: "3.9.3".into(),
@@ -562,6 +591,7 @@ fn observation(proxy: &Proxy) -> Observation {
             db_less: true,
         },
         hash: proxy.held,
+        served: Some(proxy.served(now)),
         identity: PeerIdentity {
             mode: IdentityMode::PodBound,
             subject: "spiffe://flotilla".into(),
