@@ -65,7 +65,7 @@ pub struct Gateway {
 }
 
 /// The product's token in Server and Via.
-const PRODUCT: &str = concat!("flotilla/", env!("CARGO_PKG_VERSION"));
+pub(crate) const PRODUCT: &str = concat!("flotilla/", env!("CARGO_PKG_VERSION"));
 
 impl Gateway {
     /// A gateway without configuration.

@@ -131,6 +131,7 @@ pub async fn forward(
     client: &mut Client1<'_>,
 ) {
     let Some(service) = way.route.service.clone() else { return };
+    let service = redirected(service, exchange);
     let mut body = match take_body(way, exchange).await {
         Ok(body) => body,
         Err(fault) => return give_up(gateway, way, exchange, client, fault).await,
@@ -191,6 +192,20 @@ pub async fn forward(
             chooser.avoid(&chosen);
         }
     }
+}
+
+/// The service, at the target that a plugin wants instead of its own.
+fn redirected(service: Arc<Service>, exchange: &Exchange) -> Arc<Service> {
+    let Some((host, port)) = &exchange.upstream.target else { return service };
+    let mut other = Service::clone(&service);
+    other.host.clone_from(host);
+    other.port = *port;
+    other.protocol = match exchange.upstream.scheme {
+        Some("http") => Protocol::Http,
+        Some("https") => Protocol::Https,
+        Some(_) | None => other.protocol,
+    };
+    Arc::new(other)
 }
 
 fn may_repeat(fault: Fault, method: &Method, body: &Outgoing) -> bool {

@@ -1,5 +1,6 @@
 //! The world that plugins are given: time, chance, and places to send to.
 
+mod http_client;
 mod http_sink;
 mod ldap;
 mod queue;
@@ -11,7 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proxy_core::exchange::Later;
-use proxy_core::plugin::{Ldap, Redis, Reply, ServiceError, Services, Sink, Target};
+use proxy_core::plugin::{
+    HttpCall, HttpReply, Ldap, Redis, Reply, ServiceError, Services, Sink, Target,
+};
 use rustls::ClientConfig;
 
 /// The machine.
@@ -23,6 +26,7 @@ pub struct World {
     /// Sinks in use, so that a new configuration finds its queues again.
     sinks: Mutex<Vec<(Target, Weak<dyn Sink>)>>,
     redis: redis::Connections,
+    http: http_client::Clients,
 }
 
 impl World {
@@ -37,6 +41,7 @@ impl World {
             unverified,
             sinks: Mutex::default(),
             redis: redis::Connections::default(),
+            http: http_client::Clients::default(),
         }
     }
 
@@ -60,6 +65,10 @@ impl Services for World {
 
     fn hostname(&self) -> &str {
         &self.hostname
+    }
+
+    fn product(&self) -> &str {
+        crate::app::PRODUCT
     }
 
     fn node_id(&self) -> &str {
@@ -95,6 +104,11 @@ impl Services for World {
                 tracing::warn!(host = %server.host, %error, "redis commands are lost");
             }
         });
+    }
+
+    fn http<'a>(&'a self, call: HttpCall) -> Later<'a, Result<HttpReply, ServiceError>> {
+        let tls = self.tls(call.verify);
+        Box::pin(async move { self.http.ask(&tls, call).await })
     }
 
     fn ldap_bind<'a>(

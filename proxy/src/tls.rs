@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
 
 use proxy_core::table::{Certificate, Table, UpstreamTls};
@@ -53,7 +53,7 @@ impl Defaults {
     }
 
     fn fitting(&self, hello: &ClientHello<'_>) -> Arc<CertifiedKey> {
-        if self.elliptic.key.choose_scheme(hello.signature_schemes()).is_some() {
+        if fits(&self.elliptic, hello) {
             return Arc::clone(&self.elliptic);
         }
         let rsa = self.rsa.get_or_init(|| {
@@ -63,6 +63,18 @@ impl Defaults {
         });
         Arc::clone(rsa.as_ref().unwrap_or(&self.elliptic))
     }
+}
+
+/// Whether a client can use a key: its schemes sign what is asked for, and before TLS 1.3 its kind is part of the suite.
+fn fits(key: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
+    if key.key.choose_scheme(hello.signature_schemes()).is_none() {
+        return false;
+    }
+    let rsa = key.key.algorithm() == SignatureAlgorithm::RSA;
+    let own = if rsa { "TLS_ECDHE_RSA_" } else { "TLS_ECDHE_ECDSA_" };
+    let names = || hello.cipher_suites().iter().filter_map(rustls::CipherSuite::as_str);
+    // The suites of TLS 1.3 say nothing of keys, and some clients name them whatever versions they speak.
+    names().any(|name| name.starts_with(own)) || !names().any(|name| name.starts_with("TLS_ECDHE_"))
 }
 
 fn self_signed(key: &rcgen::KeyPair) -> Result<Arc<CertifiedKey>, KeyError> {
@@ -155,10 +167,12 @@ impl Store {
 
     fn server_key(&self, hello: &ClientHello<'_>) -> Arc<CertifiedKey> {
         let keys = hello.server_name().and_then(|sni| self.lookup(sni));
-        let fits =
-            |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let key = keys.and_then(|keys| {
-            keys.iter().rev().filter(|_| keys.len() > 1).find(fits).or_else(|| keys.first())
+            keys.iter()
+                .rev()
+                .filter(|_| keys.len() > 1)
+                .find(|key| fits(key, hello))
+                .or_else(|| keys.first())
         });
         key.map_or_else(|| self.default.fitting(hello), Arc::clone)
     }

@@ -129,9 +129,18 @@ impl Rules {
 
 /// Log records carry entities whole; without a plugin that logs nobody reads them.
 fn wants_documents(plugins: &Plugins) -> bool {
-    ["http-log", "file-log", "tcp-log", "udp-log", "syslog", "loggly", "request-termination"]
-        .iter()
-        .any(|name| plugins.uses(name))
+    [
+        "http-log",
+        "file-log",
+        "tcp-log",
+        "udp-log",
+        "syslog",
+        "loggly",
+        "request-termination",
+        "ai-response-transformer",
+    ]
+    .iter()
+    .any(|name| plugins.uses(name))
 }
 
 fn read<'a, T: Deserialize<'a>>(

@@ -235,6 +235,10 @@ pub struct Upstream {
     pub host: Option<HeaderValue>,
     /// A scheme that a plugin wants instead of the service's.
     pub scheme: Option<&'static str>,
+    /// A host and port that a plugin wants instead of the service's.
+    pub target: Option<(Box<str>, u16)>,
+    /// A plugin wants the whole answer before `header_filter`; it finds it in [`Response::whole`].
+    pub buffered: bool,
 }
 
 /// What the router found.
@@ -303,6 +307,8 @@ pub struct Response {
     pub size: u64,
     /// The bytes of the body alone.
     pub body_size: u64,
+    /// The whole body of the upstream's answer, where a plugin asked for it; what is left here goes on.
+    pub whole: Option<Bytes>,
 }
 
 impl Default for Response {
@@ -314,6 +320,7 @@ impl Default for Response {
             filters: Vec::new(),
             size: 0,
             body_size: 0,
+            whole: None,
         }
     }
 }

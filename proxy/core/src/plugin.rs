@@ -19,12 +19,22 @@ pub use lasting::Lasting;
 pub use plan::{Chosen, Plan, Plugins};
 pub use registry::{Definition, definition};
 pub use services::{
-    Framing, HttpTarget, Ldap, Queue, Redis, Reply, ServiceError, Services, Sink, Target,
+    Framing, HttpCall, HttpReply, HttpTarget, Ldap, Queue, Redis, Reply, ServiceError, Services,
+    Sink, Target,
 };
 
 mod acl;
+mod acme;
+mod ai_prompt_decorator;
+mod ai_prompt_guard;
+mod ai_prompt_template;
+mod ai_proxy;
+mod ai_request_transformer;
+mod ai_response_transformer;
 mod args;
 mod auth;
+mod aws_lambda;
+mod azure_functions;
 mod basic_auth;
 mod bot_detection;
 mod correlation_id;
@@ -38,6 +48,7 @@ mod jwt;
 mod key_auth;
 mod lasting;
 mod ldap_auth;
+mod llm;
 mod loggers;
 mod oauth2;
 mod opentelemetry;
@@ -55,6 +66,7 @@ mod response_ratelimiting;
 mod response_transformer;
 mod services;
 mod session;
+mod standard_webhooks;
 mod statsd;
 mod template;
 mod trace;

@@ -87,7 +87,7 @@ pub struct Route {
 }
 
 /// A service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Service {
     /// What plugins see of it.
     pub entity: Arc<Entity>,

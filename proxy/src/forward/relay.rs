@@ -35,6 +35,9 @@ pub(super) async fn whole<R: AsyncRead + Unpin>(
     upstream: Upstream<'_, R>,
     client: &mut Client1<'_>,
 ) -> (StatusCode, bool) {
+    if exchange.upstream.buffered {
+        return kept(job, exchange, upstream, client).await;
+    }
     let Upstream { head, from, buffer } = upstream;
     let Head { status, reason, headers, framing, keep_alive: _ } = head;
     let length = match framing {
@@ -80,6 +83,76 @@ pub(super) async fn whole<R: AsyncRead + Unpin>(
     exchange.moments.received = Some(now());
     let ended = end(exchange, &mut client.out, None).await;
     (status, ended)
+}
+
+/// The largest answer that is held for a plugin.
+const MAX_KEPT: usize = 64 << 20;
+
+/// Reads the whole answer, lets the plugins see it, and sends what they made of it.
+async fn kept<R: AsyncRead + Unpin>(
+    job: &Job<'_>,
+    exchange: &mut Exchange,
+    upstream: Upstream<'_, R>,
+    client: &mut Client1<'_>,
+) -> (StatusCode, bool) {
+    let Upstream { head, from, buffer } = upstream;
+    let Head { status, reason: _, headers, framing, keep_alive: _ } = head;
+    let Some(read) = read_whole(framing, from, buffer, job.service.read_timeout).await else {
+        client.out.abort().await;
+        return (status, false);
+    };
+    exchange.moments.received = Some(now());
+    exchange.response.whole = Some(read);
+    let length = start(job, exchange, (status, headers, Length::Unknown));
+    let body = exchange.response.whole.take().unwrap_or_default();
+    let length = match length {
+        Length::Exact(_) | Length::Unknown
+            if exchange.response.headers.contains_key(header::CONTENT_LENGTH) =>
+        {
+            exchange.response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            Length::Exact(body.len() as u64)
+        }
+        other => other,
+    };
+    client.out.head(exchange.response.status, None, &exchange.response.headers, length);
+    if forward(exchange, &mut client.out, body, false).await.is_err() {
+        client.out.abort().await;
+        return (status, false);
+    }
+    let ended = end(exchange, &mut client.out, None).await;
+    (status, ended)
+}
+
+/// The whole body, unless it is too large or does not come whole.
+async fn read_whole<R: AsyncRead + Unpin>(
+    framing: Framing,
+    from: &mut R,
+    buffer: &mut BytesMut,
+    patience: Duration,
+) -> Option<Bytes> {
+    let mut decoder = Decoder::new(framing);
+    let mut deadline = Deadline::new(patience);
+    let mut read = BytesMut::new();
+    loop {
+        match decoder.next(buffer) {
+            Ok(Piece::Data(data)) => read.extend_from_slice(&data),
+            Ok(Piece::End) => return Some(read.freeze()),
+            Ok(Piece::More) => {
+                buffer.reserve(16 * 1024);
+                let more = timeout_at(deadline.at, from.read_buf(buffer)).await;
+                deadline.extend();
+                match more {
+                    Ok(Ok(more)) if more > 0 => {}
+                    Ok(Ok(_)) if decoder.may_end() => return Some(read.freeze()),
+                    _ => return None,
+                }
+            }
+            Err(_) => return None,
+        }
+        if read.len() > MAX_KEPT {
+            return None;
+        }
+    }
 }
 
 /// When the next read must have come. As in nginx it moves only by steps worth a timer: at least 300 ms.

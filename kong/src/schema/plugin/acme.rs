@@ -1,7 +1,7 @@
 //! acme: certificates of a public authority.
 
 use super::PluginSchema;
-use crate::schema::{Field, typedef};
+use crate::schema::{Field, Record, Shorthand, typedef};
 
 pub(super) fn schema() -> PluginSchema {
     PluginSchema::new("acme", 1705).no_consumer().no_service().protocols_http().config([
@@ -35,7 +35,14 @@ pub(super) fn schema() -> PluginSchema {
 
 /// Where certificates are kept, by kind of store.
 fn storage() -> Field {
-    let redis = Field::record([
+    let renamed = |name, field, path: &'static [&'static str]| {
+        let message = format!(
+            "acme: config.storage_config.redis.{name} is deprecated, please use config.storage_config.redis.{} instead",
+            path.join(".")
+        );
+        Shorthand::renamed(name, field, path).deprecated(&message, "4.0")
+    };
+    let redis = Record::new([
         ("host", typedef::host()),
         ("port", typedef::port().default(6_379)),
         ("timeout", typedef::timeout().default(2_000)),
@@ -50,8 +57,15 @@ fn storage() -> Field {
             Field::record([
                 ("namespace", Field::string().required().default("").len_min(0)),
                 ("scan_count", Field::number().default(10)),
-            ]),
+            ])
+            .required(),
         ),
+    ])
+    .shorthands([
+        renamed("auth", Field::string(), &["password"]),
+        renamed("ssl_server_name", Field::string(), &["server_name"]),
+        renamed("namespace", Field::string().len_min(0), &["extra_options", "namespace"]),
+        renamed("scan_count", Field::integer(), &["extra_options", "scan_count"]),
     ]);
     let consul = Field::record([
         ("https", Field::boolean().default(false)),
@@ -79,10 +93,10 @@ fn storage() -> Field {
         ("jwt_path", Field::string()),
     ]);
     Field::record([
-        ("shm", Field::record([("shm_name", Field::string().default("kong"))])),
-        ("kong", Field::record([])),
-        ("redis", redis),
-        ("consul", consul),
-        ("vault", vault),
+        ("shm", Field::record([("shm_name", Field::string().default("kong"))]).required()),
+        ("kong", Field::record([]).required()),
+        ("redis", Field::of(redis).required()),
+        ("consul", consul.required()),
+        ("vault", vault.required()),
     ])
 }

@@ -68,3 +68,9 @@ pub(super) fn rename(fields: &mut Map<String, Value>, old: &str, new: &str) {
         fields.insert(new.to_owned(), value);
     }
 }
+
+/// JSON text as Kong sends it on, where a slash is escaped too.
+pub(super) fn write_escaped(value: &Value) -> String {
+    // A slash stands only inside of strings.
+    write(value).replace('/', "\\/")
+}

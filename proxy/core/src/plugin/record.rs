@@ -25,6 +25,30 @@ impl CustomFields {
     }
 }
 
+/// Fields that plugins add to the record, beside those that a configuration adds.
+#[derive(Default)]
+pub(super) struct Extra(Map<String, Value>);
+
+impl Extra {
+    /// Sets a field by its path; objects on the way are made.
+    pub(super) fn set(exchange: &mut Exchange, path: &[&str], value: Value) {
+        let mut extra = exchange.notes.take::<Self>().unwrap_or_default();
+        if let Some((last, way)) = path.split_last() {
+            let mut fields = &mut extra.0;
+            for name in way {
+                let inner = fields.entry(*name).or_insert_with(|| json!({}));
+                if !inner.is_object() {
+                    *inner = json!({});
+                }
+                let Value::Object(inner) = inner else { return };
+                fields = inner;
+            }
+            fields.insert((*last).to_owned(), value);
+        }
+        exchange.notes.put(extra);
+    }
+}
+
 /// The record as JSON text.
 pub(super) fn record(exchange: &Exchange, custom: &CustomFields) -> Bytes {
     let mut record = fields(exchange);
@@ -90,6 +114,11 @@ fn fields(exchange: &Exchange) -> Map<String, Value> {
     );
     put("workspace", DEFAULT_WORKSPACE.into());
     put("workspace_name", "default".into());
+    if let Some(extra) = exchange.notes.get::<Extra>() {
+        for (name, value) in &extra.0 {
+            put(name, value.clone());
+        }
+    }
     record
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::exchange::Later;
 
@@ -18,6 +18,9 @@ pub trait Services: Send + Sync + 'static {
 
     /// The gateway's host name.
     fn hostname(&self) -> &str;
+
+    /// What the gateway calls itself in `Server` and `Via`.
+    fn product(&self) -> &str;
 
     /// The gateway's id.
     fn node_id(&self) -> &str;
@@ -35,6 +38,9 @@ pub trait Services: Send + Sync + 'static {
     /// Runs commands that nobody waits for.
     fn redis_detached(&self, server: &Redis, commands: Vec<Vec<Bytes>>);
 
+    /// Asks an HTTP server and reads its whole answer, whatever its status.
+    fn http<'a>(&'a self, call: HttpCall) -> Later<'a, Result<HttpReply, ServiceError>>;
+
     /// Tries to bind to a directory: whether the password was right.
     fn ldap_bind<'a>(
         &'a self,
@@ -48,6 +54,36 @@ pub trait Services: Send + Sync + 'static {
 pub trait Sink: Send + Sync {
     /// Queues one record; dropped, oldest first, where the queue is full.
     fn send(&self, record: Bytes);
+}
+
+/// One request to an HTTP server.
+#[derive(Debug, Clone)]
+pub struct HttpCall {
+    /// The method.
+    pub method: Method,
+    /// The address.
+    pub url: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// Time for the whole call.
+    pub timeout: Duration,
+    /// Whether the server's certificate is verified.
+    pub verify: bool,
+    /// The address of a proxy on the way.
+    pub proxy: Option<String>,
+}
+
+/// The answer of an HTTP server.
+#[derive(Debug, Clone)]
+pub struct HttpReply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// Why a service call failed.

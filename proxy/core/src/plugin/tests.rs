@@ -37,6 +37,10 @@ impl Services for Still {
         "host"
     }
 
+    fn product(&self) -> &str {
+        "product"
+    }
+
     fn node_id(&self) -> &str {
         "node"
     }
@@ -54,6 +58,20 @@ impl Services for Still {
     }
 
     fn redis_detached(&self, _server: &Redis, _commands: Vec<Vec<Bytes>>) {}
+
+    fn http<'a>(&'a self, call: HttpCall) -> Later<'a, Result<HttpReply, ServiceError>> {
+        Box::pin(async move {
+            if call.url.contains("nowhere") {
+                return Err(ServiceError::Unreachable(call.url));
+            }
+            let content = json!({ "message": { "content": "rewritten" } });
+            Ok(HttpReply {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                body: json!({ "choices": [content] }).to_string().into(),
+            })
+        })
+    }
 
     fn ldap_bind<'a>(
         &'a self,
@@ -318,4 +336,92 @@ fn a_plugin_that_cannot_be_run_is_refused_by_name() {
         error.to_string(),
         "plugin 'pre-function' not enabled; add it to the 'plugins' configuration property"
     );
+}
+
+fn one(name: &str, config: &Value) -> Arc<Plan> {
+    plan(json!({ "plugins": [{ "id": "1", "name": name, "config": config }] }), &context())
+}
+
+fn posted(body: &Value) -> Exchange {
+    let mut asked = exchange(&[("content-type", "application/json")]);
+    asked.request.method = Method::POST;
+    asked.request.body = Body::Whole(body.to_string().into());
+    asked
+}
+
+fn sent(exchange: &mut Exchange) -> Value {
+    serde_json::from_slice(&now(exchange.request.read_body()).unwrap()).unwrap()
+}
+
+/// A model behind an address of one's own.
+fn model() -> Value {
+    json!({
+        "route_type": "llm/v1/chat",
+        "auth": { "header_name": "Authorization", "header_value": "Bearer t" },
+        "model": {
+            "provider": "openai", "name": "gpt-4",
+            "options": { "upstream_url": "http://models.test:81/v1", "max_tokens": 5 },
+        },
+    })
+}
+
+#[test]
+fn ai_proxy_sends_a_conversation_to_the_model_with_its_name_and_credentials() {
+    let plan = one("ai-proxy", &model());
+    let messages = json!([{ "role": "user", "content": "hello" }]);
+    let mut asked = posted(&json!({ "messages": messages, "temperature": 1 }));
+    assert!(access(&plan, &mut asked).is_none());
+    assert_eq!(
+        sent(&mut asked),
+        json!({
+            "messages": messages, "model": "gpt-4", "stream": false, "max_tokens": 5, "temperature": 1,
+        })
+    );
+    assert_eq!(asked.request.header("authorization"), Some("Bearer t"));
+    assert_eq!(asked.upstream.target, Some(("models.test".into(), 81)));
+    assert_eq!((asked.upstream.scheme, &asked.upstream.path[..]), (Some("http"), "/v1"));
+    asked.response.source = Source::Upstream;
+    asked.response.whole = Some(Bytes::from_static(b"{}"));
+    plan.header_filter(&mut asked);
+    assert_eq!(asked.response.status, StatusCode::INTERNAL_SERVER_ERROR);
+    let told = asked.response.whole.unwrap();
+    assert!(String::from_utf8_lossy(&told).contains("'choices' not in llm/v1/chat response"));
+}
+
+#[test]
+fn ai_prompt_decorator_adds_messages_on_both_sides() {
+    let message = |role: &str| json!({ "role": role, "content": role });
+    let prompts = json!({ "prepend": [message("system")], "append": [message("assistant")] });
+    let plan = one("ai-prompt-decorator", &json!({ "prompts": prompts }));
+    let mut asked = posted(&json!({ "messages": [message("user")] }));
+    assert!(access(&plan, &mut asked).is_none());
+    let want = json!({ "messages": [message("system"), message("user"), message("assistant")] });
+    assert_eq!(sent(&mut asked), want);
+}
+
+#[test]
+fn ai_request_transformer_sends_what_the_model_made_of_the_body() {
+    let plan = one("ai-request-transformer", &json!({ "prompt": "p", "llm": model() }));
+    let mut asked = posted(&json!({ "a": 1 }));
+    assert!(access(&plan, &mut asked).is_none());
+    assert_eq!(now(asked.request.read_body()).unwrap(), "rewritten");
+}
+
+#[test]
+fn a_function_answers_in_place_of_the_upstream() {
+    let config =
+        json!({ "aws_key": "k", "aws_secret": "s", "host": "lambda.test", "function_name": "f" });
+    let answer = access(&one("aws-lambda", &config), &mut exchange(&[])).unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers["via"], "1.1 product");
+    let config = json!({ "appname": "nowhere", "hostdomain": "test", "functionname": "f" });
+    let answer = access(&one("azure-functions", &config), &mut exchange(&[])).unwrap();
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[test]
+fn an_unsigned_webhook_is_refused() {
+    let plan = one("standard-webhooks", &json!({ "secret_v1": "secret", "tolerance_second": 300 }));
+    let answer = access(&plan, &mut posted(&json!({}))).unwrap();
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
 }
