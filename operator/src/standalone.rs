@@ -83,17 +83,20 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
     let mut tasks = Tasks::new(shutdown.clone());
 
     let proxies = Proxies::start(&plan, &authorities, work.path(), now).await?;
+    let (members, entries) = (proxies.members(), proxies.entries());
     let (scenes, scenes_seen) = watch::channel(None);
     let folder = Folder::new(manifests.clone(), plan.upstreams.clone(), scenes, ticks.clone());
-    let channels = Channels::open(proxies.members(), Identities::built_in(identity));
+    let channels = Channels::open(members, Identities::built_in(identity));
     let view = channels.pipeline(&mut tasks, scenes_seen.clone(), plan.options.clone(), &ticks);
+    let end = shutdown.clone();
+    tasks.spawn("proxies", async move { proxies.keep(end).await });
     let end = shutdown.clone();
     tasks.spawn("manifests", async move { folder.run(end).await });
     let presenter = Presenter {
         view,
         translated: channels.translated.subscribe(),
         scenes: scenes_seen,
-        entries: proxies.entries(),
+        entries,
         manifests,
         ticks,
     };
@@ -111,7 +114,6 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
     let mut ended = Ok(());
     let work_done = async { ended = (&mut all).await };
     let forced = runtime::shutdown::conduct(&shutdown, GRACE, work_done).await;
-    proxies.stop().await;
     if forced? {
         bail!("not everything ended in time");
     }

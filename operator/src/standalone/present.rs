@@ -215,7 +215,7 @@ impl Presenter {
         use operator_core::fleet::view::Sync;
         let ready = if instance.sync == Sync::Synced { "True" } else { "False" };
         let mtls = match instance.identity.as_ref().map(|identity| identity.mode) {
-            Some(IdentityMode::PodBound) => "PodBound",
+            Some(IdentityMode::PodBound) => "Pod",
             Some(IdentityMode::Shared) => "Shared",
             Some(IdentityMode::None) | None => "None",
         };

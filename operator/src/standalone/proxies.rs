@@ -8,18 +8,25 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures::FutureExt as _;
+use futures::future::select_all;
 use operator_core::fleet::discovery::Members;
 use operator_core::fleet::member::{InstanceId, Member, Presence};
+use runtime::Shutdown;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use super::present::say;
 use super::{FLEET, Plan, TRUST_DOMAIN};
 use crate::trust::{BuiltIn, Purpose};
 
 /// How long a proxy may finish its requests.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// The pause before a proxy that ended is started again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a proxy takes requests.
 #[derive(Clone, Debug)]
@@ -34,7 +41,32 @@ struct Proxy {
     entry: Entry,
     admin: SocketAddr,
     uid: String,
+    launch: Launch,
     process: Child,
+}
+
+/// How a proxy is started, the first time and again.
+#[derive(Debug)]
+struct Launch {
+    program: PathBuf,
+    settings: BTreeMap<&'static str, String>,
+    log: PathBuf,
+}
+
+impl Launch {
+    fn spawn(&self) -> anyhow::Result<Child> {
+        let Self { program, settings, log } = self;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+        Command::new(program)
+            .envs(settings)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("failed to start {}", program.display()))
+    }
 }
 
 /// The proxies of this machine. They are killed when this is dropped.
@@ -79,8 +111,31 @@ impl Proxies {
         self.0.iter().map(|proxy| proxy.entry.clone()).collect()
     }
 
-    /// Asks all of them to end, and waits for it.
-    pub(super) async fn stop(mut self) {
+    /// Starts again whichever ends, as a kubelet does, until shutdown; then ends them all.
+    ///
+    /// # Errors
+    /// When one cannot be started again.
+    pub(super) async fn keep(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
+        while !self.0.is_empty() {
+            let ends = self.0.iter_mut().map(|proxy| proxy.process.wait().boxed());
+            // Biased: at the end they are not started again.
+            let (ended, index) = tokio::select! {
+                biased;
+                () = shutdown.requested() => break,
+                (ended, index, _) = select_all(ends) => (ended, index),
+            };
+            let proxy = &mut self.0[index];
+            let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+            say(&format!("{} ended ({how}) and is started again", proxy.entry.name));
+            sleep(PAUSE).await;
+            proxy.process = proxy.launch.spawn()?;
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    /// Ends all of them, and waits for it.
+    async fn stop(&mut self) {
         for proxy in &mut self.0 {
             // Without a way to ask in order, and nothing in flight that anyone waits for, they are killed.
             let _ = proxy.process.start_kill();
@@ -124,7 +179,6 @@ async fn start(
     let certificate = write(folder, "tls.crt", leaf.chain.as_bytes())?;
     let key = write(folder, "tls.key", leaf.key.as_bytes())?;
     let clients = write(folder, "clients.crt", authorities.client.bundle().as_bytes())?;
-    let log = std::fs::File::create(folder.join("log"))?;
     let settings: BTreeMap<&str, String> = BTreeMap::from([
         ("KONG_PREFIX", folder.display().to_string()),
         ("KONG_PROXY_LISTEN", format!("{http}, {https} http2 ssl")),
@@ -135,16 +189,9 @@ async fn start(
         ("KONG_NGINX_ADMIN_SSL_CLIENT_CERTIFICATE", clients.display().to_string()),
         ("KONG_NGINX_ADMIN_SSL_VERIFY_CLIENT", "on".to_owned()),
     ]);
-    let process = Command::new(program)
-        .envs(settings)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("failed to start {}", program.display()))?;
-    Ok(Proxy { entry: Entry { name, http, https }, admin, uid, process })
+    let launch = Launch { program: program.to_owned(), settings, log: folder.join("log") };
+    let process = launch.spawn()?;
+    Ok(Proxy { entry: Entry { name, http, https }, admin, uid, launch, process })
 }
 
 /// Three ports that were free a moment ago.
