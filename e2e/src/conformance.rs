@@ -33,8 +33,8 @@ pub fn run(cluster: &Cluster, built: &[Image], report: &Path, flags: &[String]) 
     let suite = module(SUITE)?;
     upstreams(cluster, &suite)?;
     let product = Product::install(cluster, built)?;
-    // The suite makes classes of its own beside the one that it is told of.
-    product.upgrade(&["fleet.gatewayClasses={*}"])?;
+    // The suite makes classes of its own beside the one that it is told of, and removes all routes again and again.
+    product.upgrade(&["fleet.gatewayClasses={*}", "fleet.guards.maxShrinkPercent=100"])?;
     product.apply(&class())?;
     let program = build(cluster, "suite", |command, output| {
         command.args(["test", "-c", "-o"]).arg(output).arg(".");

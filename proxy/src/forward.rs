@@ -5,10 +5,11 @@
 
 mod attempt;
 pub(crate) mod choose;
+mod limits;
+mod mirror;
 mod relay;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -25,6 +26,7 @@ use crate::http1::io::BodyFault;
 
 use choose::Chooser;
 use choose::Chosen;
+use limits::Limits;
 
 /// The largest body that is kept to be sent again.
 const REPLAY: usize = 1024 * 1024;
@@ -42,6 +44,15 @@ pub enum Outgoing {
 }
 
 impl Outgoing {
+    /// The body once more, unless it passes by.
+    fn copy(&self) -> Option<Bytes> {
+        match self {
+            Self::Empty => Some(Bytes::new()),
+            Self::Whole(bytes) => Some(bytes.clone()),
+            Self::Streaming(..) | Self::Spent => None,
+        }
+    }
+
     fn is_repeatable(&self) -> bool {
         matches!(self, Self::Empty | Self::Whole(_))
     }
@@ -67,6 +78,8 @@ pub enum Fault {
     ReadTimeout,
     /// It said something else than HTTP.
     Garbage,
+    /// It answered with a status that is no better than nothing.
+    Unwanted(StatusCode),
     /// The client's body was broken.
     ClientBody,
     /// The client is gone.
@@ -80,6 +93,7 @@ impl Fault {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Self::ClientBody | Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::Unwanted(status) => status,
             Self::Refused | Self::Tls | Self::Closed { .. } | Self::Garbage => {
                 StatusCode::BAD_GATEWAY
             }
@@ -94,6 +108,7 @@ impl Fault {
             | Self::WriteTimeout
             | Self::ReadTimeout
             | Self::Garbage
+            | Self::Unwanted(_)
             | Self::ClientBody
             | Self::ClientGone => true,
         }
@@ -110,6 +125,7 @@ impl Fault {
             Self::Refused | Self::Tls | Self::Closed { .. } | Self::Garbage => {
                 Some(Report::Status(502))
             }
+            Self::Unwanted(status) => Some(Report::Status(status.as_u16())),
             Self::ClientBody | Self::ClientGone => None,
         }
     }
@@ -140,8 +156,12 @@ pub async fn forward(
         exchange.upstream.scheme = Some(service.protocol.name());
     }
     let headers = upstream_headers(gateway, way, exchange);
-    let mut chooser = Chooser::new(gateway, way.generation, &service, exchange);
-    let mut left = service.retries;
+    let wishes = std::mem::take(&mut exchange.upstream.wishes);
+    let mut limits = Limits::new(&service, &wishes);
+    let mut chooser = Chooser::new(gateway, way.generation, (&service, &service.host), exchange);
+    for upstream in &wishes.mirrors {
+        mirror::send(gateway, way, (&service, upstream), exchange, (&headers, body.copy())).await;
+    }
     let mut free = 1;
     loop {
         let started = now();
@@ -168,8 +188,15 @@ pub async fn forward(
             state: None,
             code: None,
         });
-        let job =
-            attempt::Job { gateway, way, service: &service, chosen: &chosen, headers: &headers };
+        let job = attempt::Job {
+            gateway,
+            way,
+            service: &service,
+            chosen: &chosen,
+            headers: &headers,
+            patience: limits.patience(),
+            unwanted: limits.unwanted(&body),
+        };
         let fault = match attempt::run(&job, exchange, &mut body, client).await {
             Tried::Answered(status) => {
                 return chooser.report(&chosen, Report::Status(status.as_u16()));
@@ -177,7 +204,8 @@ pub async fn forward(
             Tried::Failed(fault) => fault,
         };
         let kept_died = matches!(fault, Fault::Closed { reused: true }) && free > 0;
-        let again = may_repeat(fault, &exchange.request.method, &body) && (kept_died || left > 0);
+        let again = may_repeat(fault, &exchange.request.method, &body)
+            && (kept_died || limits.may_try_again());
         if let Some(report) = fault.report(!again) {
             chooser.report(&chosen, report);
         }
@@ -188,7 +216,7 @@ pub async fn forward(
         if kept_died {
             free -= 1;
         } else {
-            left -= 1;
+            limits.tried().await;
             chooser.avoid(&chosen);
         }
     }
@@ -211,7 +239,8 @@ fn redirected(service: Arc<Service>, exchange: &Exchange) -> Arc<Service> {
 fn may_repeat(fault: Fault, method: &Method, body: &Outgoing) -> bool {
     let lock = method.as_str() == "LOCK";
     let once = matches!(*method, Method::POST | Method::PATCH) || lock;
-    !fault.is_final() && body.is_repeatable() && !(once && fault.after_sending())
+    let wanted = matches!(fault, Fault::Unwanted(_));
+    !fault.is_final() && body.is_repeatable() && (wanted || !(once && fault.after_sending()))
 }
 
 fn note(exchange: &mut Exchange, fault: Fault) {
@@ -297,9 +326,4 @@ fn error_page(exchange: &Exchange, status: StatusCode) -> Answer {
         }
         _ => Answer::bare(exchange, status),
     }
-}
-
-/// How long an attempt may take at each step.
-pub fn patience(service: &Service) -> (Duration, Duration, Duration) {
-    (service.connect_timeout, service.write_timeout, service.read_timeout)
 }

@@ -114,8 +114,7 @@ pub async fn serve(
     }
     plan.rewrite(&mut exchange);
     let Some(routed) = find(gateway, peer, &generation, &mut exchange) else {
-        let answer =
-            Answer::error(&exchange, StatusCode::NOT_FOUND, "no Route matched with those values");
+        let answer = unmatched(gateway, peer, &exchange);
         return respond(gateway, &plan, &mut exchange, answer, &mut client.out).await;
     };
     let plan = Arc::clone(&routed.route.plan);
@@ -138,6 +137,16 @@ pub async fn serve(
     let way = Way { generation: &generation, route: &routed.route, prefix: routed.prefix, peer };
     crate::forward::forward(gateway, &way, &mut exchange, client).await;
     finish(gateway, &plan, &mut exchange);
+}
+
+/// What a client is told for whom there is no route. A Gateway owes gRPC the word for a method that is not there.
+fn unmatched(gateway: &Gateway, peer: &Peer, exchange: &Exchange) -> Answer {
+    let entrance = gateway.settings.entrances.iter().any(|one| one.address.port() == peer.local.1);
+    let status = match exchange.is_grpc() && entrance {
+        true => StatusCode::NOT_IMPLEMENTED,
+        false => StatusCode::NOT_FOUND,
+    };
+    Answer::error(exchange, status, "no Route matched with those values")
 }
 
 /// The wall clock.

@@ -22,6 +22,7 @@ mod correlation_id;
 mod cors;
 mod datadog;
 mod file_log;
+pub mod flotilla_route;
 mod function_code;
 mod grpc_gateway;
 mod grpc_web;
@@ -194,6 +195,7 @@ static PLUGINS: LazyLock<BTreeMap<&'static str, PluginSchema>> = LazyLock::new(|
         cors::schema(),
         datadog::schema(),
         file_log::schema(),
+        flotilla_route::schema(),
         grpc_gateway::schema(),
         grpc_web::schema(),
         hmac_auth::schema(),
@@ -235,7 +237,12 @@ pub fn plugin(name: &str) -> Option<&'static PluginSchema> {
     PLUGINS.get(name)
 }
 
-/// All plugins by name.
+/// All plugins by name, our own too.
 pub fn all() -> impl Iterator<Item = &'static PluginSchema> {
     PLUGINS.values()
+}
+
+/// The plugins of Kong by name.
+pub fn of_kong() -> impl Iterator<Item = &'static PluginSchema> {
+    all().filter(|schema| schema.name != flotilla_route::NAME)
 }

@@ -11,23 +11,52 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 
 use crate::moment::Moment;
+use crate::options::{Engine, RouterFlavor};
 
-/// What a proxy understands: the grammar of routes it was started with.
+/// What a proxy understands: the grammar of routes it was started with, and whether it is our own.
 ///
-/// Kong fixes its router flavor at start and refuses the fields of the other one.
+/// Kong fixes its router flavor at start and refuses the fields of the other one; our own proxy does so too, and does more
+/// than Kong's model has words for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dialect {
     /// Routes as lists of hosts, paths, methods and headers (`traditional`, `traditional_compatible`).
     Traditional,
     /// Routes as expressions with priorities of their own (`expressions`).
     Expressions,
+    /// Our own proxy with routes as lists.
+    OwnTraditional,
+    /// Our own proxy with routes as expressions.
+    Own,
 }
 
 impl Dialect {
-    /// The dialect of a proxy that reports this `router_flavor`.
+    /// The dialect of a proxy that reports this `router_flavor`, and of which its `Server` header says whether it is ours.
     #[must_use]
-    pub fn of_flavor(flavor: &str) -> Self {
-        if flavor == "expressions" { Self::Expressions } else { Self::Traditional }
+    pub fn of(flavor: &str, own: bool) -> Self {
+        match (flavor == "expressions", own) {
+            (false, false) => Self::Traditional,
+            (true, false) => Self::Expressions,
+            (false, true) => Self::OwnTraditional,
+            (true, true) => Self::Own,
+        }
+    }
+
+    /// How the proxy takes routes.
+    #[must_use]
+    pub const fn flavor(self) -> RouterFlavor {
+        match self {
+            Self::Traditional | Self::OwnTraditional => RouterFlavor::Traditional,
+            Self::Expressions | Self::Own => RouterFlavor::Expressions,
+        }
+    }
+
+    /// What the proxy is.
+    #[must_use]
+    pub const fn engine(self) -> Engine {
+        match self {
+            Self::Traditional | Self::Expressions => Engine::Kong,
+            Self::OwnTraditional | Self::Own => Engine::Flotilla,
+        }
     }
 
     /// The word used in logs, metrics and statuses.
@@ -36,6 +65,8 @@ impl Dialect {
         match self {
             Self::Traditional => "traditional",
             Self::Expressions => "expressions",
+            Self::OwnTraditional => "own-traditional",
+            Self::Own => "own",
         }
     }
 }

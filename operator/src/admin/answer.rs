@@ -17,6 +17,8 @@ use super::hash_of;
 
 /// How much of a proxy's own words is kept.
 const WORDS_MOST: usize = 1024;
+/// How the `Server` header of our own proxy begins.
+const OWN: &str = "flotilla/";
 /// How many refused entities are kept.
 const ENTITIES_MOST: usize = 64;
 
@@ -25,6 +27,8 @@ const ENTITIES_MOST: usize = 64;
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     json: bool,
+    /// Our own proxy answers.
+    own: bool,
     retry_after: Option<Duration>,
     body: Bytes,
 }
@@ -35,6 +39,7 @@ impl Answer {
         Self {
             status: head.status,
             json: text(header::CONTENT_TYPE).is_some_and(|kind| kind.contains("json")),
+            own: text(header::SERVER).is_some_and(|server| server.starts_with(OWN)),
             retry_after: text(header::RETRY_AFTER)
                 .and_then(|seconds| seconds.trim().parse().ok())
                 .map(Duration::from_secs),
@@ -113,7 +118,7 @@ pub(super) fn node(answer: &Answer) -> Result<Node, Trouble> {
         version,
         node_id,
         hostname,
-        dialect: Dialect::of_flavor(&configuration.router_flavor),
+        dialect: Dialect::of(&configuration.router_flavor, answer.own),
         db_less: configuration.database == "off",
     })
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use operator_core::object::ObjectRef;
-use operator_core::options::{Options, RouterFlavor};
-use operator_core::outcome::Outcome;
+use operator_core::options::Options;
+use operator_core::outcome::{Outcome, Verdict};
 use operator_core::revision::{Census, Dialect};
 use operator_core::snapshot::Snapshot;
 use operator_core::translate::translate;
@@ -20,7 +20,8 @@ pub(super) struct Rendered {
     pub(super) outcomes: Vec<Outcome>,
 }
 
-/// Translates into each dialect; into the traditional one as long as no instance was seen.
+/// Translates into each dialect; into that of our own proxy as long as no instance was seen. An object that one of the
+/// dialects has no words for is refused, and says so.
 pub(super) fn render(
     snapshot: &Snapshot,
     options: &Options,
@@ -36,13 +37,10 @@ pub(super) fn render(
     };
     let mut rendered =
         Rendered { bodies: BTreeMap::new(), census: Census::default(), outcomes: Vec::new() };
-    let default = BTreeSet::from([Dialect::Traditional]);
+    let default = BTreeSet::from([Dialect::Own]);
     for dialect in if dialects.is_empty() { &default } else { dialects } {
-        let flavor = match dialect {
-            Dialect::Traditional => RouterFlavor::Traditional,
-            Dialect::Expressions => RouterFlavor::Expressions,
-        };
-        let translation = translate(snapshot, &Options { flavor, ..options.clone() });
+        let (flavor, engine) = (dialect.flavor(), dialect.engine());
+        let translation = translate(snapshot, &Options { flavor, engine, ..options.clone() });
         let value = match serde_json::to_value(&translation.config) {
             Ok(value) => value,
             Err(error) => {
@@ -54,9 +52,24 @@ pub(super) fn render(
         rendered.census = census(&value);
         // `Value` keeps its keys sorted, so these are the canonical bytes.
         rendered.bodies.insert(*dialect, Bytes::from(value.to_string()));
-        rendered.outcomes = translation.outcomes;
+        rendered.outcomes = match rendered.outcomes.is_empty() {
+            true => translation.outcomes,
+            false => strictest(rendered.outcomes, translation.outcomes),
+        };
     }
     rendered
+}
+
+/// Of two verdicts on an object the worse one.
+fn strictest(before: Vec<Outcome>, after: Vec<Outcome>) -> Vec<Outcome> {
+    let mut all: BTreeMap<ObjectRef, Outcome> = BTreeMap::new();
+    for outcome in before.into_iter().chain(after) {
+        let refused = |one: &Outcome| matches!(one.verdict, Verdict::Rejected { .. });
+        if !all.get(&outcome.object).is_some_and(refused) {
+            all.insert(outcome.object.clone(), outcome);
+        }
+    }
+    all.into_values().collect()
 }
 
 /// Counts entities by kind, nested ones too.

@@ -61,6 +61,7 @@ const UNITS: &[Unit] = &[
 /// Where the gateway starts tasks that end with a connection, a session or a configuration generation, and not
 /// with the process: they cannot join the named tasks.
 const SHORT_LIVED: &[&str] = &[
+    "proxy/src/forward/mirror.rs",
     "proxy/src/live.rs",
     "proxy/src/serve.rs",
     "proxy/src/stream/udp.rs",

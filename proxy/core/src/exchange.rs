@@ -239,6 +239,32 @@ pub struct Upstream {
     pub target: Option<(Box<str>, u16)>,
     /// A plugin wants the whole answer before `header_filter`; it finds it in [`Response::whole`].
     pub buffered: bool,
+    /// What else a plugin wants of the forwarding.
+    pub wishes: Wishes,
+}
+
+/// What a plugin may want of the forwarding.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// How long the client may wait for the answer's head, whatever is tried.
+    pub request_timeout: Option<Duration>,
+    /// How long each attempt may take to its head.
+    pub backend_timeout: Option<Duration>,
+    /// Which attempts are repeated, instead of as the service says.
+    pub retry: Option<Arc<Retry>>,
+    /// Upstreams that get a copy of the request.
+    pub mirrors: Vec<Arc<str>>,
+}
+
+/// Which attempts are repeated.
+#[derive(Debug, Clone, Default)]
+pub struct Retry {
+    /// How often at most.
+    pub attempts: u32,
+    /// Answers that are no better than none.
+    pub codes: Vec<StatusCode>,
+    /// The pause before each.
+    pub backoff: Duration,
 }
 
 /// What the router found.

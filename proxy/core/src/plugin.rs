@@ -40,6 +40,7 @@ mod bot_detection;
 mod correlation_id;
 mod cors;
 mod directory;
+mod flotilla_route;
 mod grpc_web;
 mod hmac_auth;
 mod ip_restriction;

@@ -31,7 +31,7 @@ const DICTIONARIES: [(&str, u64); 9] = [
 /// `GET /`.
 pub(super) fn root(node: &Node) -> Reply {
     let gateway = &node.gateway;
-    let plugins: Map<String, Value> = schema::plugin::all()
+    let plugins: Map<String, Value> = schema::plugin::of_kong()
         .map(|one| {
             let facts = json!({ "version": one.version, "priority": one.priority });
             (one.name.to_owned(), facts)
@@ -194,7 +194,7 @@ pub(super) fn timers() -> Reply {
 
 /// `GET /plugins/enabled`.
 pub(super) fn enabled() -> Reply {
-    let names: Vec<&str> = schema::plugin::all().map(|one| one.name).collect();
+    let names: Vec<&str> = schema::plugin::of_kong().map(|one| one.name).collect();
     Reply::ok(json!({ "enabled_plugins": names }))
 }
 

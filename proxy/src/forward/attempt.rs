@@ -10,7 +10,8 @@ use proxy_core::uri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::{Chosen, Fault, Outgoing, Tried, patience, relay};
+use super::limits::Patience;
+use super::{Chosen, Fault, Outgoing, Tried, relay};
 use crate::app::Gateway;
 use crate::downstream::{ChannelBody, Piece};
 use crate::http::{Client1, Way};
@@ -33,11 +34,15 @@ pub(super) struct Job<'a> {
     pub chosen: &'a Chosen,
     /// The headers, without Host.
     pub headers: &'a HeaderMap,
+    /// How long each step may take.
+    pub patience: Patience,
+    /// Answers that are worth another attempt.
+    pub unwanted: &'a [http::StatusCode],
 }
 
 impl Job<'_> {
     /// The Host that the peer is shown.
-    fn host(&self, exchange: &Exchange) -> Option<HeaderValue> {
+    pub(super) fn host(&self, exchange: &Exchange) -> Option<HeaderValue> {
         if let Some(host) = &exchange.upstream.host {
             return Some(host.clone());
         }
@@ -118,7 +123,8 @@ fn target(exchange: &Exchange) -> String {
     }
 }
 
-fn head(
+/// The request's head as it goes to the peer.
+pub(super) fn head(
     job: &Job<'_>,
     exchange: &Exchange,
     body: &Outgoing,
@@ -152,7 +158,7 @@ async fn http1(
     client: &mut Client1<'_>,
     (host, tls): Wire,
 ) -> Tried {
-    let (connecting, writing, reading) = patience(job.service);
+    let Patience { connect: connecting, write: writing, read: reading } = job.patience;
     let mut connection = match job
         .gateway
         .pool
@@ -185,7 +191,10 @@ async fn http1(
             }
         };
         match begun {
-            (Ok(head), None) if head.status != http::StatusCode::SWITCHING_PROTOCOLS => {
+            (Ok(head), None)
+                if head.status != http::StatusCode::SWITCHING_PROTOCOLS
+                    && !job.unwanted.contains(&head.status) =>
+            {
                 let relaying = relay::whole(
                     job,
                     exchange,
@@ -208,6 +217,9 @@ async fn http1(
         Ok(head) => head,
         Err(fault) => return Tried::Failed(fault),
     };
+    if job.unwanted.contains(&head.status) {
+        return Tried::Failed(Fault::Unwanted(head.status));
+    }
     if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
         let ahead = buffer.split();
         let status = relay::tunnel(job, exchange, head, (from, to, ahead), client).await;
@@ -343,7 +355,7 @@ async fn http2(
     client: &mut Client1<'_>,
     (host, tls): Wire,
 ) -> Tried {
-    let (connecting, _, reading) = patience(job.service);
+    let Patience { connect: connecting, write: _, read: reading } = job.patience;
     let mut sender =
         match job.gateway.pool.http2(job.chosen.address, tls.as_ref(), connecting).await {
             Ok(sender) => sender,
@@ -383,6 +395,9 @@ async fn http2(
     };
     let answering = async {
         match timeout(reading, sender.send_request(request)).await {
+            Ok(Ok(response)) if job.unwanted.contains(&response.status()) => {
+                Tried::Failed(Fault::Unwanted(response.status()))
+            }
             Ok(Ok(response)) => {
                 let status = relay::http2_answer(job, exchange, response, client).await;
                 Tried::Answered(status)

@@ -57,14 +57,14 @@ pub(crate) struct Chooser<'a> {
 }
 
 impl<'a> Chooser<'a> {
-    /// A chooser for a request to a service.
+    /// A chooser for a request to a service, among the peers of the upstream of this name.
     pub(crate) fn new(
         gateway: &'a Gateway,
         generation: &Generation,
-        service: &'a Service,
+        (service, upstream): (&'a Service, &str),
         exchange: &mut Exchange,
     ) -> Self {
-        let live = generation.live.get(&service.host).cloned();
+        let live = generation.live.get(upstream).cloned();
         let key = live.as_ref().and_then(|live| key(&live.upstream, exchange));
         Self { gateway, service, live, key, failed: Vec::new() }
     }

@@ -297,7 +297,11 @@ fn variant(base: &Record, family: Family, expressions: bool) -> Record {
             (Family::Grpc, true) => |route| needs_matcher(route, GRPC, true),
             (Family::Stream, false) => |route| needs_matcher(route, TCP, false),
             (Family::Stream, true) => |route| needs_matcher(route, TCP, true),
-            (Family::Passthrough, _) => needs_snis,
+            (Family::Passthrough, false) => needs_snis,
+            (Family::Passthrough, true) => |route| match route.get("expression") {
+                Some(Value::String(text)) if !text.is_empty() => Ok(()),
+                _ => needs_snis(route),
+            },
         },
     });
     record

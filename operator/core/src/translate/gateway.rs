@@ -7,6 +7,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod backend;
+mod beyond;
 mod certificate;
 mod filter;
 mod frame;

@@ -24,6 +24,18 @@ fn root_tells_version_flavor_and_database() {
 }
 
 #[test]
+fn our_own_proxy_is_known_by_its_server_header() {
+    let body = r#"{"version":"3.9.3","configuration":{"router_flavor":"expressions"}}"#;
+    let response = http::Response::builder()
+        .header(header::CONTENT_TYPE, JSON)
+        .header(header::SERVER, "flotilla/0.1.0")
+        .body(())
+        .unwrap();
+    let answer = Answer::new(&response.into_parts().0, Bytes::from_static(body.as_bytes()));
+    assert_eq!(node(&answer).unwrap().dialect, Dialect::Own);
+}
+
+#[test]
 fn absent_hash_means_empty_and_a_wrong_one_is_trouble() {
     assert_eq!(hash(&answer(200, JSON, "{}")), Ok(ConfigHash::EMPTY));
     assert!(hash(&answer(200, JSON, r#"{"configuration_hash":"x"}"#)).is_err());

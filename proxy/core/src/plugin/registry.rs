@@ -53,6 +53,7 @@ static DEFINITIONS: &[Definition] = &[
     define("response-ratelimiting", 900, A.and(H), super::response_ratelimiting::build),
     define("request-transformer", 801, A, super::request_transformer::build),
     define("response-transformer", 800, H, super::response_transformer::build),
+    define("flotilla-route", 790, A, super::flotilla_route::build),
     define("redirect", 779, A, super::redirect::build),
     define("ai-request-transformer", 777, A, super::ai_request_transformer::build),
     define("ai-prompt-template", 773, A, super::ai_prompt_template::build),

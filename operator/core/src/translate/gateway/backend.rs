@@ -77,12 +77,12 @@ pub(crate) fn resolve<'a, F>(
 
 /// The Kong service of a rule. References that lead nowhere are left out with a warning; when all do, HTTP and gRPC
 /// requests are answered with 500, as Gateway API demands.
-pub(super) fn service<'a>(
+pub(super) fn service<'a, F>(
     ctx: &mut Context<'a>,
     origin: Origin<'a>,
     name: &str,
     protocol: &str,
-    references: &'a [BackendRef],
+    references: &'a [BackendRef<F>],
 ) -> ServiceRule<'a> {
     let mut backends = Vec::new();
     for reference in references {
@@ -118,6 +118,27 @@ pub(super) fn service<'a>(
         routes: Vec::new(),
         plugins: if dead_end && answers { vec![termination()] } else { Vec::new() },
     }
+}
+
+/// The protocol that backends of an HTTP rule announce in their ports, as far as they agree; plain HTTP otherwise.
+pub(super) fn protocol<F>(
+    snapshot: &Snapshot,
+    own: &str,
+    references: &[BackendRef<F>],
+) -> &'static str {
+    let announced = |reference: &BackendRef<F>| {
+        let service = snapshot.services.get(reference.namespace_or(own), &reference.name)?;
+        let ports = service.spec.as_ref()?.ports.as_ref()?;
+        let port = ports.iter().find(|port| reference.port.is_none_or(|one| one == port.port))?;
+        Some(match port.app_protocol.as_deref()? {
+            "kubernetes.io/h2c" => "grpc",
+            "kubernetes.io/wss" | "https" => "https",
+            _ => "http",
+        })
+    };
+    let mut all = references.iter().filter_map(announced);
+    let first = all.next().unwrap_or("http");
+    if all.all(|other| other == first) { first } else { "http" }
 }
 
 /// The answer of a service none of whose backends exists.

@@ -37,6 +37,8 @@ pub(crate) enum FilterError {
 pub(crate) struct Abilities {
     /// The `redirect` plugin exists (Kong 3.9).
     pub(crate) redirect_plugin: bool,
+    /// They are our own, which do what Kong's model has no word for.
+    pub(crate) own: bool,
 }
 
 /// A plugin that lives inside its route.
@@ -319,7 +321,7 @@ mod tests {
 
     fn check(filters: Value, path: &str, expected: &Value) {
         let filters: Vec<HttpFilter> = serde_json::from_value(filters).unwrap();
-        let abilities = Abilities { redirect_plugin: true };
+        let abilities = Abilities { redirect_plugin: true, own: false };
         let result = translate(&filters, path, abilities).unwrap();
         let plugins: Vec<Value> =
             result.plugins.iter().map(|plugin| json!([plugin.name, plugin.config])).collect();
@@ -377,7 +379,8 @@ mod tests {
     #[test]
     fn unknown_filter_is_an_error() {
         let filters = [HttpFilter { kind: "RequestMirror".to_owned(), ..HttpFilter::default() }];
-        let error = translate(&filters, "", Abilities { redirect_plugin: true }).unwrap_err();
+        let error =
+            translate(&filters, "", Abilities { redirect_plugin: true, own: false }).unwrap_err();
         assert_eq!(error.to_string(), "httpFilter RequestMirror unsupported");
     }
 }

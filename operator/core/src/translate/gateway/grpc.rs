@@ -146,7 +146,7 @@ fn frames(options: &Options, hosts: &[String], own: &[String], served: &Served<'
 fn filters(origin: Origin<'_>, rules: &[GrpcRule]) -> Result<Vec<Vec<Plugin>>, FilterError> {
     let of_rule = |rule: &GrpcRule| {
         let all = filter::of_rule(&rule.filters, &rule.backend_refs)?;
-        let filters = filter::translate(&all, "", Abilities { redirect_plugin: true })?;
+        let filters = filter::translate(&all, "", Abilities { redirect_plugin: true, own: false })?;
         Ok(filters.plugins(&tags(origin, rule.name.as_deref())))
     };
     rules.iter().map(of_rule).collect()

@@ -16,6 +16,7 @@ use kong::model::Route;
 use super::super::Context;
 use super::super::rules::{Origin, RouteRule, Rules, ServiceRule};
 use super::attach::Gateways;
+use super::beyond::{self, Demands, Ports};
 use super::filter::{self, Abilities, FilterError, Filters};
 use super::frame::Frame;
 use super::{Served, backend};
@@ -31,6 +32,7 @@ struct Admitted<'a> {
     /// Hostnames under which it is served; empty means all.
     hosts: Vec<String>,
     frames: Vec<Frame>,
+    ports: Ports,
     protocols: Vec<String>,
 }
 
@@ -71,7 +73,10 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
             admitted.push(route);
         }
     }
-    let abilities = Abilities { redirect_plugin: ctx.options.redirect_plugin() };
+    let abilities = Abilities {
+        redirect_plugin: ctx.options.redirect_plugin(),
+        own: ctx.options.engine == Engine::Flotilla,
+    };
     let drafts = if ctx.options.expressions() {
         expressions::draft(&admitted, abilities)
     } else {
@@ -104,7 +109,8 @@ fn admit<'a>(
     let hosts = served.hostnames(&spec.hostnames);
     let frames = served.frames(&spec.hostnames, ctx.options.engine);
     let protocols = served.protocols(&[("HTTP", "http"), ("HTTPS", "https")]);
-    Some(Admitted { route, origin, hosts, frames, protocols })
+    let ports = beyond::ports(served.open_slots());
+    Some(Admitted { route, origin, hosts, frames, ports, protocols })
 }
 
 /// Gives each drafted route its Kong service, which rules with the same backends share.
@@ -115,6 +121,11 @@ fn add<'a>(
     rules: &mut Rules<'a>,
 ) {
     let services = services(ctx, admitted, rules);
+    if ctx.options.engine == Engine::Flotilla {
+        for (index, rule) in admitted.route.spec.rules.iter().enumerate() {
+            beyond::upstreams(ctx, admitted.origin, &demands(admitted, index, rule), rules);
+        }
+    }
     for Drafted { rule, route } in routes {
         let service = services.get(rule).and_then(|name| rules.services.get_mut(name));
         if let Some(service) = service {
@@ -142,8 +153,12 @@ fn services<'a>(
             known.entry(fingerprint).or_insert_with(first).clone()
         };
         if !rules.services.contains_key(&name) {
+            let protocol = match ctx.options.engine {
+                Engine::Flotilla => backend::protocol(ctx.snapshot, own, &rule.backend_refs),
+                Engine::Kong => "http",
+            };
             let mut service =
-                backend::service(ctx, admitted.origin, &name, "http", &rule.backend_refs);
+                backend::service(ctx, admitted.origin, &name, protocol, &rule.backend_refs);
             let redirects = rule.filters.iter().any(|filter| filter.kind == "RequestRedirect");
             if ctx.options.engine == Engine::Flotilla && rule.backend_refs.is_empty() && !redirects
             {
@@ -151,7 +166,9 @@ fn services<'a>(
             }
             rules.services.insert(name.clone(), service);
         }
-        if let Some(service) = rules.services.get_mut(&name) {
+        if let Some(service) = rules.services.get_mut(&name)
+            && ctx.options.engine == Engine::Kong
+        {
             set_timeouts(service, rule);
         }
         names.push(name);
@@ -173,7 +190,7 @@ fn set_timeouts(service: &mut ServiceRule<'_>, rule: &HttpRule) {
 }
 
 /// Reads a Gateway API duration such as `1m30s`.
-fn milliseconds(text: &str) -> Option<u32> {
+pub(super) fn milliseconds(text: &str) -> Option<u32> {
     let mut total: u32 = 0;
     let mut rest = text;
     while !rest.is_empty() {
@@ -194,15 +211,40 @@ fn milliseconds(text: &str) -> Option<u32> {
     Some(total)
 }
 
+/// What a rule asks for beyond Kong's model.
+fn demands<'a>(admitted: &Admitted<'a>, index: usize, rule: &'a HttpRule) -> Demands<'a> {
+    Demands {
+        filters: &rule.filters,
+        backends: &rule.backend_refs,
+        timeouts: rule.timeouts.as_ref(),
+        retry: rule.retry.as_ref(),
+        name: format!(
+            "httproute.{}.{}.{index}",
+            admitted.origin.namespace(),
+            admitted.origin.name()
+        ),
+    }
+}
+
 /// The filters of a rule for one match.
-fn filters(
-    rule: &HttpRule,
+fn filters<'a>(
+    admitted: &Admitted<'a>,
+    (index, rule): (usize, &'a HttpRule),
     matched: &HttpMatch,
     abilities: Abilities,
 ) -> Result<Filters, FilterError> {
     let path = matched.path.as_ref().map_or("", |path| path.value());
-    let all = filter::of_rule(&rule.filters, &rule.backend_refs)?;
-    filter::translate(&all, path, abilities)
+    if !abilities.own {
+        let all = filter::of_rule(&rule.filters, &rule.backend_refs)?;
+        return filter::translate(&all, path, abilities);
+    }
+    let all = match rule.backend_refs.as_slice() {
+        [only] => beyond::rest(&rule.filters).into_iter().chain(only.filters.clone()).collect(),
+        _ => beyond::rest(&rule.filters),
+    };
+    let mut filters = filter::translate(&all, path, abilities)?;
+    filters.plugins.extend(demands(admitted, index, rule).plugin(path, &admitted.ports)?);
+    Ok(filters)
 }
 
 /// Names of KongPlugins that a rule's filters attach.

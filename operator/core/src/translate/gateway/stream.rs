@@ -4,7 +4,7 @@ use kong::model::{Endpoint, Route};
 
 use super::super::Context;
 use super::super::rules::{Origin, RouteRule, Rules};
-use super::attach::{Gateways, Slot};
+use super::attach::{Entry, Gateways, Slot};
 use super::frame::Frame;
 use super::matcher::{self, Matcher};
 use super::{Served, backend, tags};
@@ -59,6 +59,41 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
     }
     for route in &snapshot.tls_routes {
         add(ctx, gateways, TLS, (&**route, &route.spec), rules);
+    }
+    if ctx.options.engine == Engine::Flotilla && ctx.options.expressions() {
+        for entry in gateways.entries.values() {
+            close(ctx, entry, rules);
+        }
+    }
+}
+
+/// Closes the ports of a Gateway that carry streams of TLS only to names that no route takes: nobody ends TLS for them.
+fn close<'a>(ctx: &mut Context<'a>, entry: &Entry<'a>, rules: &mut Rules<'a>) {
+    let serving = || entry.slots.iter().filter(|slot| slot.programmed);
+    let mut entrances: Vec<u16> = serving()
+        .filter(|slot| slot.listener.protocol == TLS.listener)
+        .filter_map(|slot| slot.entrance)
+        .filter(|entrance| {
+            let beside = serving().filter(|slot| slot.entrance == Some(*entrance));
+            beside.into_iter().all(|slot| slot.listener.protocol == TLS.listener)
+        })
+        .collect();
+    entrances.dedup();
+    let origin = Origin::of(entry.gateway);
+    for entrance in entrances {
+        let name = format!("gateway.{}.{}.{entrance}", origin.namespace(), origin.name());
+        let mut service = backend::service::<()>(ctx, origin, &name, TLS.service, &[]);
+        let route = Route {
+            name: Some(name.clone()),
+            protocols: Some(vec!["tls_passthrough".to_owned()]),
+            expression: Some(Matcher::number("net.dst.port", "==", entrance.into()).print()),
+            priority: Some(0),
+            tags: Some(tags(origin, None)),
+            ..Route::default()
+        };
+        let (plugins, extensions) = (Vec::new(), Vec::new());
+        service.routes.push(RouteRule { route, origin, plugins, extensions, settled: true });
+        rules.services.insert(name, service);
     }
 }
 

@@ -70,7 +70,7 @@ fn kong_route<'a>(
 ) -> Result<Drafted<'a>, Unroutable> {
     let none = HttpMatch::default();
     let matched = split.matched.unwrap_or(&none);
-    let filters = filters(split.rule, matched, abilities)?;
+    let filters = filters(admitted, (split.rule_index, split.rule), matched, abilities)?;
     let host = split.host_in_names();
     let name = format!(
         "httproute.{}.{}.{host}.{}.{}",

@@ -38,7 +38,7 @@ pub(super) fn draft<'a>(
                 return Err(Unroutable::QueryParams);
             }
             let place = Place { rule_index, match_index, rule, matched };
-            let group = *known.entry(key(admitted, place)).or_insert_with(|| {
+            let group = *known.entry(key(admitted, place, abilities.own)).or_insert_with(|| {
                 groups.push(Vec::new());
                 groups.len() - 1
             });
@@ -52,7 +52,7 @@ pub(super) fn draft<'a>(
 }
 
 /// What matches must have in common to share a Kong route.
-fn key(admitted: &Admitted<'_>, place: Place<'_>) -> String {
+fn key(admitted: &Admitted<'_>, place: Place<'_>, own: bool) -> String {
     let Place { rule_index, match_index, rule, matched } = place;
     let mut filters: Vec<String> = rule
         .filters
@@ -65,7 +65,8 @@ fn key(admitted: &Admitted<'_>, place: Place<'_>) -> String {
     let alone = filter::depend_on_path(&rule.filters).then_some((rule_index, match_index));
     let backends = backend::fingerprint(admitted.origin.namespace(), &rule.backend_refs);
     let method = matched.method.as_deref().unwrap_or_default();
-    format!("{backends}\n{filters:?}\n{method}\n{headers:?}\n{alone:?}")
+    let limits = own.then_some((&rule.timeouts, &rule.retry));
+    format!("{backends}\n{filters:?}\n{method}\n{headers:?}\n{alone:?}\n{limits:?}")
 }
 
 fn header_key(header: &ValueMatch) -> String {
@@ -79,7 +80,7 @@ fn catch_all<'a>(
     rule: &'a HttpRule,
     abilities: Abilities,
 ) -> Result<Drafted<'a>, Unroutable> {
-    let filters = filters(rule, &HttpMatch::default(), abilities)?;
+    let filters = filters(admitted, (index, rule), &HttpMatch::default(), abilities)?;
     let tags = tags(admitted.origin, None);
     let mut route = route(admitted, name(admitted, index, 0), tags.clone());
     route.hosts = hosts(admitted);
@@ -96,7 +97,7 @@ fn shared<'a>(
     abilities: Abilities,
 ) -> Result<Drafted<'a>, Unroutable> {
     let first = group[0];
-    let filters = filters(first.rule, first.matched, abilities)?;
+    let filters = filters(admitted, (first.rule_index, first.rule), first.matched, abilities)?;
     let names = group.iter().filter_map(|place| place.rule.name.as_deref());
     let tags = tags(admitted.origin, names);
     let mut route =
