@@ -1,6 +1,6 @@
 //! The Admin API client: one connection to one proxy, whose identity is proved before anything is sent.
 //!
-//! A connection is opened to an address, never to a name, and judged by [`PeerVerifier`] during the
+//! A connection is opened to an address, never to a name, and judged by [`peer_verifier`](crate::trust::peer_verifier) during the
 //! TLS handshake: a pod that is not the expected one gets zero bytes. Every phase has a deadline, every
 //! answer a bound, and whatever goes wrong comes back as one word and a sentence, never as a panic
 //! or a hang. It speaks about proxies only: no Kubernetes types in here.
@@ -24,7 +24,6 @@ use tokio::time::{Instant, timeout_at};
 use crate::trust::{ClientIdentity, Expected};
 
 mod answer;
-mod any_peer;
 mod connect;
 mod data_path;
 mod trouble;

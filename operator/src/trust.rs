@@ -4,7 +4,7 @@
 //! authority signs what the operator shows. [`Keyring`] holds one of them through its replacement,
 //! [`BuiltIn`] both. [`custody`] keeps them in Secrets, [`keeper`] renews, publishes and hands out
 //! the operator's own [`ClientIdentity`] through a channel; [`enroll`] signs the keys of proxies that
-//! prove which pod they are; [`PeerVerifier`] is how the operator judges a proxy before it sends
+//! prove which pod they are; [`peer_verifier`] is how the operator judges a proxy before it sends
 //! anything. Decisions about time are pure and live in [`operator_core::trust`].
 
 mod authority;
@@ -26,7 +26,7 @@ use rustls::RootCertStore;
 pub use authority::{Authority, AuthorityError, IssuedLeaf, Purpose, Role};
 pub use inspect::Certificate;
 pub use keyring::{BuiltIn, IdentityError, Keyring};
-pub use peer::{Expected, PeerError, PeerVerifier};
+pub use peer::{Expected, PeerError, peer_verifier};
 
 /// What the operator shows a proxy, and what it demands from it. Kept in memory only.
 #[derive(Debug)]

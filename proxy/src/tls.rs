@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
 
 use proxy_core::table::{Certificate, Table, UpstreamTls};
+use runtime::tls::{Anyone, judged_by};
 
 use crate::upstream::TlsPlan;
 
@@ -202,9 +203,12 @@ impl Store {
         let builder = ClientConfig::builder().dangerous();
         let builder = if verify {
             let roots = self.roots(&demands.authorities, &mut print);
-            builder.with_custom_certificate_verifier(verify::Verifier::new(roots, demands.depth))
+            builder.with_custom_certificate_verifier(judged_by(verify::Chain::to(
+                roots,
+                demands.depth,
+            )))
         } else {
-            builder.with_custom_certificate_verifier(verify::Anything::new())
+            builder.with_custom_certificate_verifier(judged_by(Anyone))
         };
         let config = match demands.certificate.as_ref().and_then(|id| self.certificates.get(id)) {
             Some(certificate) => {
@@ -257,7 +261,7 @@ pub fn for_plugins(trusted: Arc<RootCertStore>) -> (Arc<ClientConfig>, Arc<Clien
             ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
         Arc::new(builder.with_no_client_auth())
     };
-    (with(verify::Verifier::new(trusted, None)), with(verify::Anything::new()))
+    (with(judged_by(verify::Chain::to(trusted, None))), with(judged_by(Anyone)))
 }
 
 /// Shows clients what the current generation has for them.

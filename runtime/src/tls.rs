@@ -9,6 +9,10 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 use tokio::sync::watch;
 
+mod judge;
+
+pub use self::judge::{Anyone, Judge, Shown, judged_by};
+
 /// A certificate chain with its private key, and what the other side must chain to.
 ///
 /// `Debug` shows no key.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use operator_core::fleet::event::{IdentityMode, PeerIdentity, Trouble, TroubleKind};
+use runtime::tls::{Anyone, judged_by};
 use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -15,14 +17,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::any_peer;
 use super::{Connection, Security, Target, trouble, unproved};
-use crate::trust::{ClientIdentity, Expected, PeerVerifier, inspect};
+use crate::trust::{ClientIdentity, Expected, inspect, peer_verifier};
 
 pub(super) async fn open(target: &Target) -> Result<Connection, Trouble> {
     let stream = tcp(target).await?;
     match &target.security {
-        Security::Unverified => match handshake(stream, any_peer::config()?, target).await {
+        Security::Unverified => match handshake(stream, anyone()?, target).await {
             Ok(stream) => http(stream, target, unproved()).await,
             // Not a TLS port: then plain HTTP it is, since nothing is to be proved.
             Err(trouble) if trouble.kind == TroubleKind::Handshake => {
@@ -52,9 +53,19 @@ fn client_config(
     identity: &ClientIdentity,
     expected: &Expected,
 ) -> Result<Arc<ClientConfig>, Trouble> {
-    let verifier = PeerVerifier::new(identity.server_roots(), expected.clone());
+    let verifier = peer_verifier(identity.server_roots(), expected.clone());
     let config = identity.tls.client(verifier).map_err(|error| trouble::of(&error))?;
     Ok(Arc::new(config))
+}
+
+/// A client that takes whoever answers, and shows nothing: for a fleet whose ProxyFleet says in plain
+/// words that it wants that.
+fn anyone() -> Result<Arc<ClientConfig>, Trouble> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| trouble::of(&error))?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(judged_by(Anyone));
+    Ok(Arc::new(builder.with_no_client_auth()))
 }
 
 async fn handshake(

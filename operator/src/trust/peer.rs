@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use runtime::tls::{Judge, Shown, judged_by};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, Error, OtherError, RootCertStore};
 
 use super::inspect;
 
@@ -74,24 +72,21 @@ impl PeerError {
     }
 }
 
-/// Verifies that a server chains to the proxies' authority *and* is the expected one.
-#[derive(Debug)]
-pub struct PeerVerifier {
-    roots: Arc<RootCertStore>,
-    expected: Expected,
-    algorithms: WebPkiSupportedAlgorithms,
+/// A verifier of the one peer that is expected: its certificate must chain to the proxies' authority
+/// *and* be that peer's.
+#[must_use]
+pub fn peer_verifier(roots: Arc<RootCertStore>, expected: Expected) -> Arc<dyn ServerCertVerifier> {
+    judged_by(Peer { roots, expected })
 }
 
-impl PeerVerifier {
-    /// A verifier of one peer.
-    #[must_use]
-    pub fn new(roots: Arc<RootCertStore>, expected: Expected) -> Arc<Self> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let algorithms = provider.signature_verification_algorithms;
-        Arc::new(Self { roots, expected, algorithms })
-    }
+#[derive(Debug)]
+struct Peer {
+    roots: Arc<RootCertStore>,
+    expected: Expected,
+}
 
-    fn check_peer(
+impl Peer {
+    fn expect(
         &self,
         der: &CertificateDer<'_>,
         parsed: &ParsedCertificate<'_>,
@@ -119,47 +114,13 @@ impl PeerVerifier {
     }
 }
 
-impl ServerCertVerifier for PeerVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let parsed = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &parsed,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )?;
-        self.check_peer(end_entity, &parsed)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+impl Judge for Peer {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), Error> {
+        let Shown { leaf, rest, name: _, now, algorithms } = shown;
+        let parsed = ParsedCertificate::try_from(*leaf)?;
+        let (roots, known) = (&self.roots, algorithms.all);
+        verify_server_cert_signed_by_trust_anchor(&parsed, roots, rest, *now, known)?;
+        self.expect(leaf, &parsed)
     }
 }
 

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use kube::Client;
 use kube::client::Body;
 use operator::trust::enroll::{self, Judge};
-use operator::trust::{BuiltIn, Expected, PeerError, PeerVerifier, Purpose};
+use operator::trust::{BuiltIn, Expected, PeerError, Purpose, peer_verifier};
 use runtime::{Readiness, Shutdown, SystemClock, Tasks};
 use rustls::ServerConfig;
 use rustls::pki_types::ServerName;
@@ -146,7 +146,7 @@ impl World {
 async fn reach(world: &World, served: Arc<ServerConfig>, uid: &str) -> Result<(), std::io::Error> {
     let identity = world.authorities.client_identity("cluster.local", now()).unwrap();
     let expected = Expected::Pod { uid: uid.to_owned() };
-    let verifier = PeerVerifier::new(identity.server_roots(), expected);
+    let verifier = peer_verifier(identity.server_roots(), expected);
     let config = identity.tls.client(verifier).unwrap();
     let (near, far) = tokio::io::duplex(65_536);
     let (acceptor, connector) = (TlsAcceptor::from(served), TlsConnector::from(Arc::new(config)));

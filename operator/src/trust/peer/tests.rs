@@ -34,7 +34,7 @@ async fn handshake(
     .server(&[])
     .unwrap();
     let identity = operator.client_identity("cluster.local", NOW()).unwrap();
-    let verifier = PeerVerifier::new(identity.server_roots(), expected);
+    let verifier = peer_verifier(identity.server_roots(), expected);
     let client = identity.tls.client(verifier).unwrap();
     let (near, far) = tokio::io::duplex(65_536);
     let name = ServerName::try_from("192.0.2.1").unwrap();
