@@ -112,7 +112,10 @@ pub async fn serve(
     if let Some(answer) = probe::answer(&exchange, &generation) {
         return send_own(gateway, &mut exchange, answer, &mut client.out).await;
     }
-    plan.rewrite(&mut exchange);
+    if let Some(answer) = plan.rewrite(&mut exchange) {
+        exchange.response.source = proxy_core::exchange::Source::Exit;
+        return respond(gateway, &plan, &mut exchange, *answer, &mut client.out).await;
+    }
     let Some(routed) = find(gateway, peer, &generation, &mut exchange) else {
         let answer = unmatched(gateway, peer, &exchange);
         return respond(gateway, &plan, &mut exchange, answer, &mut client.out).await;

@@ -75,6 +75,15 @@ impl Services for World {
         &self.node
     }
 
+    fn log(&self, level: &str, text: &str) {
+        match level {
+            "debug" => tracing::debug!(text, "plugin"),
+            "info" | "notice" => tracing::info!(text, "plugin"),
+            "warn" => tracing::warn!(text, "plugin"),
+            _ => tracing::error!(text, "plugin"),
+        }
+    }
+
     fn sink(&self, target: &Target) -> Arc<dyn Sink> {
         let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
         sinks.retain(|(_, sink)| sink.strong_count() > 0);

@@ -138,6 +138,8 @@ fn wants_documents(plugins: &Plugins) -> bool {
         "loggly",
         "request-termination",
         "ai-response-transformer",
+        "pre-function",
+        "post-function",
     ]
     .iter()
     .any(|name| plugins.uses(name))

@@ -15,6 +15,7 @@ use crate::exchange::{Exchange, Later};
 pub use directory::{
     Consumer, Credential, CredentialKind, DEFAULT_WORKSPACE, Directory, Entities, compact,
 };
+pub use functions::check_code;
 pub use lasting::Lasting;
 pub use plan::{Chosen, Plan, Plugins};
 pub use registry::{Definition, definition};
@@ -41,6 +42,7 @@ mod correlation_id;
 mod cors;
 mod directory;
 mod flotilla_route;
+mod functions;
 mod grpc_web;
 mod hmac_auth;
 mod ip_restriction;
@@ -51,6 +53,7 @@ mod lasting;
 mod ldap_auth;
 mod llm;
 mod loggers;
+mod lua;
 mod oauth2;
 mod opentelemetry;
 mod plan;
@@ -77,8 +80,10 @@ mod zipkin;
 /// One configured plugin. Every phase has a default that does nothing; [`Definition::phases`] says which ones matter,
 /// so that the others are not even called.
 pub trait Plugin: Send + Sync {
-    /// Before routing. Only plugins without a scope run here.
-    fn rewrite(&self, _exchange: &mut Exchange) {}
+    /// Before routing. Only plugins without a scope run here. May answer instead.
+    fn rewrite(&self, _exchange: &mut Exchange) -> Option<Box<Answer>> {
+        None
+    }
 
     /// Before the upstream is asked: may answer instead.
     fn access<'a>(&'a self, _exchange: &'a mut Exchange) -> Access<'a> {

@@ -49,6 +49,29 @@ fn plugin(entity: &Map<String, Value>, faults: &mut Faults) {
             format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property");
         faults.insert("name".to_owned(), text.into());
     }
+    if matches!(name, "pre-function" | "post-function") {
+        functions(name, entity.get("config"), faults);
+    }
+}
+
+/// Code must be code.
+fn functions(plugin: &str, config: Option<&Value>, faults: &mut Faults) {
+    let mut wrong = BTreeMap::new();
+    for (phase, list) in config.and_then(Value::as_object).into_iter().flatten() {
+        let code = list.as_array().into_iter().flatten().enumerate();
+        let items: BTreeMap<usize, Fault> = code
+            .filter_map(|(at, code)| {
+                let problem = proxy_core::plugin::check_code(code.as_str()?).err()?;
+                Some((at + 1, format!("error parsing {plugin}: {problem}").into()))
+            })
+            .collect();
+        if !items.is_empty() {
+            wrong.insert(phase.clone(), Fault::Items(items));
+        }
+    }
+    if !wrong.is_empty() {
+        faults.insert("config".to_owned(), Fault::Fields(wrong));
+    }
 }
 
 fn add(faults: &mut Faults, text: String) {

@@ -1,4 +1,4 @@
-//! pre-function: code of one's own, which this gateway checks and does not run.
+//! pre-function: code of one's own.
 
 use serde_json::json;
 
@@ -6,11 +6,7 @@ use super::PluginSchema;
 use crate::schema::{EntityCheck, Field};
 
 pub(super) fn schema() -> PluginSchema {
-    let code = || {
-        Field::array(Field::string().custom(super::function_code::parses))
-            .required()
-            .default(json!([]))
-    };
+    let code = || Field::array(Field::string()).required().default(json!([]));
     PluginSchema::new("pre-function", 1000000)
         .protocols()
         .config(super::function_code::PHASES.map(|phase| (phase, code())))

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::directory::{Entities, reference};
 use super::registry::{Definition, definition};
 use super::{Access, BuildError, Config, Context, Directory, Flow, Phases, Plugin};
+use crate::answer::Answer;
 use crate::exchange::Exchange;
 
 /// A built plugin with where it applies.
@@ -237,13 +238,16 @@ impl Plan {
         Phases(self.phases).has(phase)
     }
 
-    /// Runs `rewrite`.
-    pub fn rewrite(&self, exchange: &mut Exchange) {
+    /// Runs `rewrite` until a plugin answers.
+    pub fn rewrite(&self, exchange: &mut Exchange) -> Option<Box<Answer>> {
         for slot in self.slots.iter().filter(|slot| slot.definition.phases.has(Phases::REWRITE)) {
-            if let Some(instance) = &slot.plain {
-                instance.plugin.rewrite(exchange);
+            let instance = slot.plain.as_ref();
+            let answer = instance.and_then(|instance| instance.plugin.rewrite(exchange));
+            if answer.is_some() {
+                return answer;
             }
         }
+        None
     }
 
     /// Runs `access` until a plugin answers, and settles what runs later for the consumer that was found.

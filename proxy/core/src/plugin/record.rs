@@ -5,24 +5,56 @@ use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use super::args::Args;
-use super::template::Template;
+use super::lua::{Machine, Outcome, Stage};
 use super::{Config, DEFAULT_WORKSPACE};
 use crate::exchange::{Entity, Exchange, Source, text};
 
-/// Fields that a configuration adds to the record.
-pub(super) struct CustomFields(Vec<(String, Template)>);
+/// Fields that a configuration adds to the record: names, and the code that makes their values.
+pub(super) struct CustomFields {
+    names: Vec<String>,
+    machine: Option<Machine>,
+}
 
 impl CustomFields {
-    /// Takes those whose code is one `return` of an expression; there is no Lua to run the others.
+    /// Takes those whose code is Lua; the others add nothing.
     pub(super) fn of(config: &Config<'_>) -> Self {
         let fields = config.config.get("custom_fields_by_lua").and_then(Value::as_object);
-        let field = |(name, code): (&String, &Value)| {
-            let expression =
-                code.as_str()?.trim().strip_prefix("return")?.trim().trim_end_matches(';');
-            Some((name.clone(), Template::parse(&format!("$({expression})"))))
-        };
-        Self(fields.into_iter().flatten().filter_map(field).collect())
+        let (names, code): (Vec<_>, Vec<_>) = fields
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, code)| Some((name.clone(), code.as_str()?.to_owned())))
+            .filter(|(_, code)| super::check_code(code).is_ok())
+            .unzip();
+        let services = &config.context.services;
+        let machine = if code.is_empty() { None } else { Machine::new(&code, services).ok() };
+        Self { names, machine }
     }
+
+    /// Puts the fields into the record; one whose code gives nothing is taken out.
+    fn put(&self, exchange: &mut Exchange, record: &mut Map<String, Value>) {
+        let Some(machine) = &self.machine else { return };
+        for (at, name) in self.names.iter().enumerate() {
+            match machine.run(at, ("", Stage::Log), exchange) {
+                Outcome::Done(Value::Null) => drop(record.remove(name)),
+                Outcome::Done(value) => set(record, &name.split('.').collect::<Vec<_>>(), value),
+                Outcome::Answered(_) | Outcome::Failed(_) => {}
+            }
+        }
+    }
+}
+
+/// Sets a field by its path; objects on the way are made.
+fn set(mut fields: &mut Map<String, Value>, path: &[&str], value: Value) {
+    let Some((last, way)) = path.split_last() else { return };
+    for name in way {
+        let inner = fields.entry(*name).or_insert_with(|| json!({}));
+        if !inner.is_object() {
+            *inner = json!({});
+        }
+        let Value::Object(inner) = inner else { return };
+        fields = inner;
+    }
+    fields.insert((*last).to_owned(), value);
 }
 
 /// Fields that plugins add to the record, beside those that a configuration adds.
@@ -33,36 +65,15 @@ impl Extra {
     /// Sets a field by its path; objects on the way are made.
     pub(super) fn set(exchange: &mut Exchange, path: &[&str], value: Value) {
         let mut extra = exchange.notes.take::<Self>().unwrap_or_default();
-        if let Some((last, way)) = path.split_last() {
-            let mut fields = &mut extra.0;
-            for name in way {
-                let inner = fields.entry(*name).or_insert_with(|| json!({}));
-                if !inner.is_object() {
-                    *inner = json!({});
-                }
-                let Value::Object(inner) = inner else { return };
-                fields = inner;
-            }
-            fields.insert((*last).to_owned(), value);
-        }
+        set(&mut extra.0, path, value);
         exchange.notes.put(extra);
     }
 }
 
 /// The record as JSON text.
-pub(super) fn record(exchange: &Exchange, custom: &CustomFields) -> Bytes {
+pub(super) fn record(exchange: &mut Exchange, custom: &CustomFields) -> Bytes {
     let mut record = fields(exchange);
-    for (name, template) in &custom.0 {
-        match template.render(exchange) {
-            Ok(value) if !value.is_empty() => {
-                record.insert(name.clone(), value.into());
-            }
-            Ok(_) => {
-                record.remove(name);
-            }
-            Err(_) => {}
-        }
-    }
+    custom.put(exchange, &mut record);
     Value::Object(record).to_string().into()
 }
 

@@ -23,6 +23,7 @@ pub fn definition(name: &str) -> Option<&'static Definition> {
     DEFINITIONS.iter().find(|definition| definition.name == name)
 }
 
+const R: Phases = Phases::REWRITE;
 const A: Phases = Phases::ACCESS;
 const H: Phases = Phases::HEADER_FILTER;
 const L: Phases = Phases::LOG;
@@ -33,6 +34,7 @@ const fn define(name: &'static str, priority: i64, phases: Phases, build: Build)
 
 /// By descending priority.
 static DEFINITIONS: &[Definition] = &[
+    define("pre-function", 1_000_000, R.and(A).and(H).and(L), super::functions::build),
     define("correlation-id", 100_001, A.and(H), super::correlation_id::build),
     define("zipkin", 100_000, A.and(L), super::zipkin::build),
     define("bot-detection", 2_500, A, super::bot_detection::build),
@@ -77,4 +79,5 @@ static DEFINITIONS: &[Definition] = &[
     define("syslog", 4, L, super::loggers::build_syslog),
     define("grpc-web", 3, A.and(H), super::grpc_web::build),
     define("request-termination", 2, A, super::request_termination::build),
+    define("post-function", -1_000, R.and(A).and(H).and(L), super::functions::build),
 ];

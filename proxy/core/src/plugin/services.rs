@@ -25,6 +25,9 @@ pub trait Services: Send + Sync + 'static {
     /// The gateway's id.
     fn node_id(&self) -> &str;
 
+    /// Writes a line of a plugin into the gateway's own log; the level is nginx's.
+    fn log(&self, level: &str, text: &str);
+
     /// Opens (or finds again) a place to send records to. Sending never blocks; the queue behind it is bounded.
     fn sink(&self, target: &Target) -> Arc<dyn Sink>;
 

@@ -45,6 +45,8 @@ impl Services for Still {
         "node"
     }
 
+    fn log(&self, _level: &str, _text: &str) {}
+
     fn sink(&self, _target: &Target) -> Arc<dyn Sink> {
         Arc::new(Nowhere)
     }
@@ -116,7 +118,7 @@ fn plan(document: Value, context: &Context) -> Arc<Plan> {
     Plugins::build(&document, context).unwrap().plan(Some("r"), Some("s"))
 }
 
-fn exchange(headers: &[(&str, &str)]) -> Exchange {
+pub(in crate::plugin) fn exchange(headers: &[(&str, &str)]) -> Exchange {
     let ip = IpAddr::from([127, 0, 0, 1]);
     let headers: HeaderMap = headers
         .iter()
@@ -142,14 +144,14 @@ fn exchange(headers: &[(&str, &str)]) -> Exchange {
 }
 
 /// Nothing here really waits.
-fn now<T>(future: impl Future<Output = T>) -> T {
+pub(in crate::plugin) fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut TaskContext::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("a plugin waits for the world"),
     }
 }
 
-fn access(plan: &Plan, exchange: &mut Exchange) -> Option<Answer> {
+pub(in crate::plugin) fn access(plan: &Plan, exchange: &mut Exchange) -> Option<Answer> {
     match now(plan.access(exchange)) {
         Flow::Continue => None,
         Flow::Respond(answer) => Some(*answer),
@@ -329,20 +331,20 @@ fn a_directory_decides_on_a_password() {
 
 #[test]
 fn a_plugin_that_cannot_be_run_is_refused_by_name() {
-    let document = json!({ "plugins": [{ "id": "1", "name": "pre-function", "config": {} }] });
+    let document = json!({ "plugins": [{ "id": "1", "name": "made-up", "config": {} }] });
     let document = Document::of_values(document);
     let error = Plugins::build(&document, &context()).err().unwrap();
     assert_eq!(
         error.to_string(),
-        "plugin 'pre-function' not enabled; add it to the 'plugins' configuration property"
+        "plugin 'made-up' not enabled; add it to the 'plugins' configuration property"
     );
 }
 
-fn one(name: &str, config: &Value) -> Arc<Plan> {
+pub(in crate::plugin) fn one(name: &str, config: &Value) -> Arc<Plan> {
     plan(json!({ "plugins": [{ "id": "1", "name": name, "config": config }] }), &context())
 }
 
-fn posted(body: &Value) -> Exchange {
+pub(in crate::plugin) fn posted(body: &Value) -> Exchange {
     let mut asked = exchange(&[("content-type", "application/json")]);
     asked.request.method = Method::POST;
     asked.request.body = Body::Whole(body.to_string().into());

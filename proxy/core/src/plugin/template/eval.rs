@@ -167,7 +167,18 @@ impl<'a> Scope<'a> {
                 };
                 Ok(found.map_or(Value::Nil, |value| Value::Text(Cow::Borrowed(value))))
             }
-            Value::Table(Table::Shared) => Ok(Value::Nil),
+            Value::Table(Table::Shared) => {
+                let kept = self.0.notes.get::<crate::plugin::lua::Kept>();
+                let value = kept.and_then(|kept| kept.shared.get(&key.to_text().ok()?));
+                Ok(match value {
+                    Some(serde_json::Value::String(text)) => Value::Text(text.as_str().into()),
+                    Some(serde_json::Value::Bool(value)) => Value::Bool(*value),
+                    Some(serde_json::Value::Number(number)) => {
+                        number.as_f64().map_or(Value::Nil, Value::Number)
+                    }
+                    Some(_) | None => Value::Nil,
+                })
+            }
             _ => Err(Failure),
         }
     }
