@@ -3,17 +3,20 @@
 //! Nothing is published before every required kind has been listed once: half a cluster never
 //! becomes a configuration. Whatever arrives during one run makes the next one; equal bytes make no
 //! revision at all. When every proxy refuses a revision, the objects behind the refused entities
-//! are left out, until they change, and their neighbors go on.
+//! are replaced or left out, until they change, and their neighbors go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use operator_core::fallback::blame;
+use operator_core::fallback::quarantine::{Quarantine, Refused};
+use operator_core::fleet::event::RefusalCause;
 use operator_core::fleet::view::FleetView;
 use operator_core::moment::Moment;
 use operator_core::object::ObjectRef;
-use operator_core::options::Options;
-use operator_core::outcome::Outcome;
+use operator_core::options::{Gate, Options};
+use operator_core::outcome::{Outcome, Verdict};
 use operator_core::revision::{Dialect, Revision};
 use operator_core::snapshot::Snapshot;
 use prometheus_client::metrics::counter::Counter;
@@ -25,11 +28,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use self::quarantine::Quarantine;
 use self::render::{Rendered, render};
 use crate::fleet::Blame;
 
-mod quarantine;
 mod render;
 
 /// All objects at one moment, from the watches of a cluster or the files of a folder.
@@ -127,6 +128,10 @@ pub struct Translator {
     quarantine: Quarantine,
     last: Option<Rendered>,
     ran: Option<Instant>,
+    /// The newest revision that a proxy was seen to hold.
+    proved: u64,
+    /// The newest refusal.
+    blamed: Option<Blame>,
 }
 
 /// The shortest time between the beginnings of two translations.
@@ -144,24 +149,49 @@ impl Translator {
             quarantine: Quarantine::default(),
             last: None,
             ran: None,
+            proved: 0,
+            blamed: None,
         }
     }
 
     /// Runs until shutdown.
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut dialects = BTreeSet::new();
+        let mut proofs = self.inputs.view.clone();
         loop {
             self.translate(&dialects).await;
-            // Biased: the end first, then blame, so that a refused revision is replaced before a new one.
-            tokio::select! {
-                biased;
-                () = shutdown.requested() => return,
-                Ok(()) = self.inputs.blame.changed() => self.take_blame(),
-                Ok(()) = self.inputs.options.changed() => {}
-                Ok(()) = self.inputs.scenes.changed() => {}
-                () = other_dialects(&mut self.inputs.view, &mut dialects) => {}
+            // What was tried may have changed no byte: then it is as good, or as bad, as the newest revision.
+            if self.accepted() || self.refused_again() {
+                continue;
+            }
+            loop {
+                let wanted = (self.proved < self.number).then_some(self.number);
+                // Biased: the end first, then blame, so that a refused revision is replaced before a new one.
+                tokio::select! {
+                    biased;
+                    () = shutdown.requested() => return,
+                    Ok(()) = self.inputs.blame.changed() => self.take_blame(),
+                    () = proof(&mut proofs, wanted) => {
+                        self.proved = self.number;
+                        if !self.accepted() {
+                            continue;
+                        }
+                    }
+                    Ok(()) = self.inputs.options.changed() => {}
+                    Ok(()) = self.inputs.scenes.changed() => {}
+                    () = other_dialects(&mut self.inputs.view, &mut dialects) => {}
+                }
+                break;
             }
         }
+    }
+
+    /// Tells the quarantine that the newest revision is held, if it is. Returns whether there is more to try.
+    fn accepted(&mut self) -> bool {
+        let Some(last) = self.last.as_ref().filter(|_| self.proved == self.number) else {
+            return false;
+        };
+        self.quarantine.accepted(Arc::clone(&last.served))
     }
 
     async fn translate(&mut self, dialects: &BTreeSet<Dialect>) {
@@ -173,9 +203,9 @@ impl Translator {
         self.quarantine.forgive(&snapshot);
         let started = Instant::now();
         let options = self.inputs.options.borrow_and_update().clone();
-        let excluded = self.quarantine.objects();
+        let plan = self.quarantine.plan();
         let dialects = dialects.clone();
-        let job = move || render(&snapshot, &options, &dialects, &excluded);
+        let job = move || render(snapshot, &options, &dialects, &plan);
         let rendered = match tokio::task::spawn_blocking(job).await {
             Ok(rendered) => rendered,
             // A panic in a pure function is a defect: it goes on, and ends the process by name.
@@ -223,19 +253,66 @@ impl Translator {
         if blame.number != self.number {
             return;
         }
+        self.refuse(&blame);
+        self.blamed = Some(blame);
+    }
+
+    /// Tells the quarantine that what it tries is refused, if the newest revision was and a search is under way.
+    fn refused_again(&mut self) -> bool {
+        let Some(blame) = self.blamed.clone().filter(|blame| blame.number == self.number) else {
+            return false;
+        };
+        let searching = self.quarantine.searching();
+        if searching {
+            self.refuse(&blame);
+        }
+        searching
+    }
+
+    fn refuse(&mut self, blame: &Blame) {
         let Some(last) = &self.last else { return };
         let Some(scene) = self.inputs.scenes.borrow().clone() else { return };
         let body = last.bodies.get(&blame.dialect);
-        let guilty = quarantine::guilty(&blame.refusal, body);
-        if guilty.is_empty() {
-            warn!(revision = blame.number, "refusal names no object; proxies keep what they have");
+        let words = blame::words(&blame.refusal);
+        let options = self.inputs.options.borrow().clone();
+        let refused = if options.on(Gate::FallbackConfiguration) {
+            let guilty = blame::guilty(&blame.refusal, body.map(|body| &**body));
+            let configured =
+                last.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Configured);
+            Refused {
+                guilty,
+                words,
+                mendable: match blame.refusal.cause {
+                    RefusalCause::Invalid | RefusalCause::ServerError => true,
+                    RefusalCause::BodyTooLarge | RefusalCause::StoreFull => false,
+                },
+                candidates: configured.map(|outcome| outcome.object.clone()).collect(),
+                backfill: options.backfill,
+            }
+        } else {
+            Refused { words, ..Refused::default() }
+        };
+        if refused.guilty.is_empty() {
+            warn!(revision = blame.number, "refusal names no object");
         }
-        for (object, why) in &guilty {
+        for (object, why) in &refused.guilty {
             warn!(revision = blame.number, %object, why, "object left out");
         }
         self.metrics.fallbacks.inc();
-        let words = quarantine::words(&blame.refusal);
-        self.quarantine.add(&scene.snapshot, guilty, &words);
+        self.quarantine.refused(&scene.snapshot, refused);
+    }
+}
+
+/// Waits until some instance holds the revision that is wanted.
+async fn proof(view: &mut watch::Receiver<Arc<FleetView>>, wanted: Option<u64>) {
+    let Some(number) = wanted else { return std::future::pending().await };
+    let holds = |view: &Arc<FleetView>| {
+        let proved = view.instances.values().filter_map(|instance| instance.verified);
+        proved.into_iter().any(|verified| verified.number == number)
+    };
+    if view.wait_for(holds).await.is_err() {
+        // The driver has ended, and so will we.
+        std::future::pending::<()>().await;
     }
 }
 

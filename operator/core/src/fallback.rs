@@ -3,7 +3,10 @@
 //! The edges are those along which an object takes another's content into the configuration: who
 //! depends on a refused object is left out with it, so that what remains is whole.
 
+pub mod blame;
 mod edges;
+pub mod quarantine;
+mod search;
 
 use std::collections::BTreeSet;
 

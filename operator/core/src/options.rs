@@ -41,6 +41,8 @@ pub struct Options {
     pub now: Option<i64>,
     /// What the proxies are.
     pub engine: Engine,
+    /// Whether the last good version of a refused object stands in for it.
+    pub backfill: bool,
     /// The ports that the proxies keep for Gateways; without them all Gateways share the fleet's Service.
     pub entrances: Option<Entrances>,
 }
@@ -96,6 +98,7 @@ impl Default for Options {
             now: None,
             engine: Engine::default(),
             entrances: None,
+            backfill: true,
         }
     }
 }

@@ -9,6 +9,7 @@ mod load;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::gateway_api as gateway;
@@ -77,8 +78,31 @@ impl<K: Object> Objects<K> {
         self.0.is_empty()
     }
 
+    /// Takes the version of an object from `other`, where both hold it.
+    fn take_version(&mut self, other: &Self, object: &ObjectRef) {
+        let key = (object.namespace.as_str(), object.name.as_str());
+        let at = self.0.binary_search_by(|held| self::key(&**held).cmp(&key));
+        let version = other.get(key.0, key.1);
+        if let (Ok(at), Some(version)) = (at, version)
+            && let Some(place) = self.0.get_mut(at)
+        {
+            *place = Arc::clone(version);
+        }
+    }
+
     fn retain(&mut self, keep: impl Fn(&ObjectRef) -> bool) {
         self.0.retain(|object| keep(&object.reference()));
+    }
+}
+
+impl<K: Object + serde::Serialize> Objects<K> {
+    fn changed_since<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = ObjectRef> + 'a {
+        let same = |object: &Arc<K>| {
+            older
+                .get(object.namespace(), object.name())
+                .is_some_and(|old| Arc::ptr_eq(old, object) || edited(&**old) == edited(&**object))
+        };
+        self.0.iter().filter(move |object| !same(object)).map(|object| object.reference())
     }
 }
 
@@ -162,6 +186,27 @@ macro_rules! stores {
                 $(snapshot.$field.retain(&keep);)*
                 snapshot.index = Index::of(&snapshot);
                 snapshot
+            }
+
+            /// The same snapshot with the versions of `objects` that `other` holds, where it holds them.
+            #[must_use]
+            pub fn with_versions(&self, objects: &BTreeSet<ObjectRef>, other: &Self) -> Self {
+                let mut snapshot = self.clone();
+                for object in objects {
+                    $(if <$type as Object>::KIND == object.kind {
+                        snapshot.$field.take_version(&other.$field, object);
+                    })*
+                }
+                snapshot.index = Index::of(&snapshot);
+                snapshot
+            }
+
+            /// The objects that are not in `older`, or were edited since.
+            #[must_use]
+            pub fn changed_since(&self, older: &Self) -> Vec<ObjectRef> {
+                let mut all = Vec::new();
+                $(all.extend(self.$field.changed_since(&older.$field));)*
+                all
             }
 
             /// An object as JSON, without what the API server keeps about it: equal as long as

@@ -1,8 +1,10 @@
 //! One translation, printed in every dialect that is spoken. No IO.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use operator_core::fallback::quarantine::Plan;
 use operator_core::object::ObjectRef;
 use operator_core::options::Options;
 use operator_core::outcome::{Outcome, Verdict};
@@ -18,25 +20,22 @@ pub(super) struct Rendered {
     pub(super) bodies: BTreeMap<Dialect, Bytes>,
     pub(super) census: Census,
     pub(super) outcomes: Vec<Outcome>,
+    /// The objects that were translated: without those that are left out.
+    pub(super) served: Arc<Snapshot>,
 }
 
 /// Translates into each dialect; into that of our own proxy as long as no instance was seen. An object that one of the
 /// dialects has no words for is refused, and says so.
 pub(super) fn render(
-    snapshot: &Snapshot,
+    snapshot: Arc<Snapshot>,
     options: &Options,
     dialects: &BTreeSet<Dialect>,
-    excluded: &BTreeSet<ObjectRef>,
+    plan: &Plan,
 ) -> Rendered {
-    let fewer;
-    let snapshot = if excluded.is_empty() {
-        snapshot
-    } else {
-        fewer = operator_core::fallback::without(snapshot, excluded);
-        &fewer
-    };
-    let mut rendered =
-        Rendered { bodies: BTreeMap::new(), census: Census::default(), outcomes: Vec::new() };
+    let served = plan.apply(&snapshot).map_or(snapshot, Arc::new);
+    let snapshot: &Snapshot = &served;
+    let (mut bodies, mut counts) = (BTreeMap::new(), Census::default());
+    let mut outcomes: Vec<Outcome> = Vec::new();
     let default = BTreeSet::from([Dialect::Own]);
     for dialect in if dialects.is_empty() { &default } else { dialects } {
         let (flavor, engine) = (dialect.flavor(), dialect.engine());
@@ -49,15 +48,15 @@ pub(super) fn render(
                 continue;
             }
         };
-        rendered.census = census(&value);
+        counts = census(&value);
         // `Value` keeps its keys sorted, so these are the canonical bytes.
-        rendered.bodies.insert(*dialect, Bytes::from(value.to_string()));
-        rendered.outcomes = match rendered.outcomes.is_empty() {
+        bodies.insert(*dialect, Bytes::from(value.to_string()));
+        outcomes = match outcomes.is_empty() {
             true => translation.outcomes,
-            false => strictest(rendered.outcomes, translation.outcomes),
+            false => strictest(outcomes, translation.outcomes),
         };
     }
-    rendered
+    Rendered { bodies, census: counts, outcomes, served }
 }
 
 /// Of two verdicts on an object the worse one.

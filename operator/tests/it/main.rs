@@ -5,3 +5,4 @@ mod enrollment;
 mod fake;
 mod fleet;
 mod tidy;
+mod translator;

@@ -1,71 +1,18 @@
-//! Objects that are left out because proxies refuse what they become. No IO.
+//! From refused entities to the objects behind them.
 //!
-//! An object stays out until it changes. A refusal whose entities lead to no object is kept as
-//! unexplained: nothing is left out by guesswork, and proxies keep what they have.
+//! An entity says by its tags which object it comes from: by those that the proxy echoed, or by those that were sent. One
+//! without tags of its own (a plugin made by a filter, a target, a server name) belongs to what it is nested in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use operator_core::fleet::event::{Refusal, RefusedEntity};
-use operator_core::object::{Kind, ObjectRef};
-use operator_core::snapshot::Snapshot;
 use serde_json::Value;
 
-/// The objects that are left out, as they were when they were refused.
-#[derive(Debug, Default)]
-pub(super) struct Quarantine {
-    inmates: BTreeMap<ObjectRef, Inmate>,
-    unexplained: Option<String>,
-}
-
-#[derive(Debug)]
-struct Inmate {
-    was: Option<Value>,
-    why: String,
-}
-
-impl Quarantine {
-    /// Leaves objects out from now on.
-    pub(super) fn add(
-        &mut self,
-        snapshot: &Snapshot,
-        guilty: BTreeMap<ObjectRef, String>,
-        words: &str,
-    ) {
-        let new = guilty.keys().any(|object| !self.inmates.contains_key(object));
-        self.unexplained = (!new).then(|| words.to_owned());
-        for (object, why) in guilty {
-            let was = snapshot.json_of(&object);
-            self.inmates.entry(object).or_insert(Inmate { was, why });
-        }
-    }
-
-    /// Lets those go that changed or vanished.
-    pub(super) fn forgive(&mut self, snapshot: &Snapshot) {
-        self.inmates.retain(|object, inmate| {
-            let is = snapshot.json_of(object);
-            is.is_some() && is == inmate.was
-        });
-    }
-
-    /// The objects to leave out.
-    pub(super) fn objects(&self) -> BTreeSet<ObjectRef> {
-        self.inmates.keys().cloned().collect()
-    }
-
-    /// The objects with what the proxies say about them.
-    pub(super) fn reasons(&self) -> BTreeMap<ObjectRef, String> {
-        self.inmates.iter().map(|(object, inmate)| (object.clone(), inmate.why.clone())).collect()
-    }
-
-    /// What the proxies say, when no object can be blamed.
-    pub(super) fn unexplained(&self) -> Option<String> {
-        self.unexplained.clone()
-    }
-}
+use crate::fleet::event::{Refusal, RefusedEntity};
+use crate::object::{Kind, ObjectRef};
 
 /// The objects behind the refused entities, with what is wrong.
-pub(super) fn guilty(refusal: &Refusal, body: Option<&Bytes>) -> BTreeMap<ObjectRef, String> {
+#[must_use]
+pub fn guilty(refusal: &Refusal, body: Option<&[u8]>) -> BTreeMap<ObjectRef, String> {
     let document = body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or(Value::Null);
     let mut guilty: BTreeMap<ObjectRef, String> = BTreeMap::new();
     for entity in &refusal.entities {
@@ -77,7 +24,8 @@ pub(super) fn guilty(refusal: &Refusal, body: Option<&Bytes>) -> BTreeMap<Object
 }
 
 /// What the proxies say: about each entity, or in general.
-pub(super) fn words(refusal: &Refusal) -> String {
+#[must_use]
+pub fn words(refusal: &Refusal) -> String {
     let all: Vec<_> = refusal.entities.iter().map(words_about).collect();
     if all.is_empty() { refusal.message.clone() } else { all.join(" | ") }
 }
@@ -92,9 +40,7 @@ fn behind(entity: &RefusedEntity, document: &Value) -> Option<ObjectRef> {
     if let Some(object) = tagged(entity.tags.iter().map(String::as_str)) {
         return Some(object);
     }
-    let sent = find(entity, document)?;
-    let tags = sent.get("tags").and_then(Value::as_array).into_iter().flatten();
-    tagged(tags.filter_map(Value::as_str))
+    find(entity, document, None)
 }
 
 fn tagged<'a>(tags: impl IntoIterator<Item = &'a str>) -> Option<ObjectRef> {
@@ -103,20 +49,24 @@ fn tagged<'a>(tags: impl IntoIterator<Item = &'a str>) -> Option<ObjectRef> {
     Some(ObjectRef::new(kind, &object.namespace, &object.name))
 }
 
-/// The entity as it was sent, wherever it is nested.
-fn find<'a>(entity: &RefusedEntity, node: &'a Value) -> Option<&'a Value> {
-    let text = |node: &'a Value, key: &str| node.get(key).and_then(Value::as_str);
+/// The object behind the entity as it was sent, wherever it is nested: its own tags', or those of what it stands in.
+fn find(entity: &RefusedEntity, node: &Value, around: Option<&ObjectRef>) -> Option<ObjectRef> {
+    let text = |node: &Value, key: &str| node.get(key).and_then(Value::as_str).map(str::to_owned);
     let fields = node.as_object()?.iter().filter(|(key, _)| *key != "config");
     for (kind, children) in fields {
         for child in children.as_array().into_iter().flatten() {
-            let by_id = entity.id.is_some() && text(child, "id") == entity.id.as_deref();
+            let tags = child.get("tags").and_then(Value::as_array).into_iter().flatten();
+            let own = tagged(tags.filter_map(Value::as_str));
+            let behind = own.as_ref().or(around);
+            let label = || text(child, "name").or_else(|| text(child, "target"));
+            let by_id = entity.id.is_some() && text(child, "id") == entity.id;
             let by_name = entity.name.is_some()
-                && text(child, "name") == entity.name.as_deref()
-                && kind.trim_end_matches('s') == entity.kind;
+                && kind.trim_end_matches('s') == entity.kind
+                && label() == entity.name;
             if by_id || by_name {
-                return Some(child);
+                return behind.cloned();
             }
-            if let Some(found) = find(entity, child) {
+            if let Some(found) = find(entity, child, behind) {
                 return Some(found);
             }
         }
@@ -126,10 +76,10 @@ fn find<'a>(entity: &RefusedEntity, node: &'a Value) -> Option<&'a Value> {
 
 #[cfg(test)]
 mod tests {
-    use operator_core::fleet::event::RefusalCause;
     use serde_json::json;
 
     use super::*;
+    use crate::fleet::event::RefusalCause;
 
     fn refusal(entity: RefusedEntity) -> Refusal {
         Refusal {
@@ -163,15 +113,24 @@ mod tests {
     #[test]
     fn entity_named_without_tags_is_looked_up_in_what_was_sent() {
         let sent = json!({"services": [{"name": "s", "routes": [{"name": "r", "id": "i", "tags": TAGS}]}]});
-        let body = Bytes::from(sent.to_string());
+        let body = sent.to_string();
         let object = ObjectRef::new(Kind::Ingress, "shop", "web");
         for named in [entity(None, Some("r"), &[]), entity(Some("i"), None, &[])] {
-            assert!(guilty(&refusal(named), Some(&body)).contains_key(&object));
+            assert!(guilty(&refusal(named), Some(body.as_bytes())).contains_key(&object));
         }
     }
 
     #[test]
     fn entity_that_leads_nowhere_blames_nobody() {
         assert!(guilty(&refusal(entity(None, Some("r"), &[])), None).is_empty());
+    }
+
+    #[test]
+    fn entity_without_tags_belongs_to_what_it_is_nested_in() {
+        let route = json!({"name": "r", "tags": TAGS, "plugins": [{"name": "cors"}]});
+        let sent = json!({"services": [{"name": "s", "routes": [route]}]}).to_string();
+        let cors = RefusedEntity { kind: "plugin".into(), ..entity(None, Some("cors"), &[]) };
+        let object = ObjectRef::new(Kind::Ingress, "shop", "web");
+        assert!(guilty(&refusal(cors), Some(sent.as_bytes())).contains_key(&object));
     }
 }
