@@ -99,4 +99,5 @@ bench-proxy: ## The gateway beside nginx, HAProxy and Envoy (PART=memory: only t
 .PHONY: generate
 generate: ## Write crds/ and config/ anew
 	UPDATE=1 cargo test --quiet --package operator-api
+	UPDATE=1 cargo test --quiet --package operator --lib page_of_flags
 	$(E2E) manifests

@@ -115,3 +115,69 @@ fn serve(
         work.await
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    const HEAD: &str = "# Commands and flags of flotilla
+
+Made from the code; `make generate` writes it anew. `flotilla help COMMAND` says the same.
+";
+
+    #[test]
+    fn page_of_flags_is_that_of_the_code() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/flags.md");
+        let mut wanted = HEAD.to_owned();
+        let mut cli = Cli::command();
+        cli.build();
+        describe(&mut wanted, "All commands", &cli, |flag| flag.is_global_set());
+        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
+            let title = format!("flotilla {}", command.get_name());
+            describe(&mut wanted, &title, command, |flag| !flag.is_global_set());
+        }
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &wanted).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(found, wanted, "{} is stale: make generate", path.display());
+    }
+
+    fn describe(
+        page: &mut String,
+        title: &str,
+        command: &clap::Command,
+        shown: impl Fn(&clap::Arg) -> bool,
+    ) {
+        writeln!(page, "\n## {title}\n").unwrap();
+        if let Some(about) = command.get_about().filter(|_| command.get_name() != "flotilla") {
+            writeln!(page, "{about}\n").unwrap();
+        }
+        let usual = |flag: &&clap::Arg| !matches!(flag.get_id().as_str(), "help" | "version");
+        let flags: Vec<_> = command.get_arguments().filter(usual).filter(|it| shown(it)).collect();
+        if flags.is_empty() {
+            return;
+        }
+        page.push_str("| flag | environment | default | meaning |\n|---|---|---|---|\n");
+        for flag in flags {
+            let name = flag.get_long().map_or_else(
+                || flag.get_id().to_string().to_uppercase(),
+                |long| format!("--{long}"),
+            );
+            let environment = flag.get_env().map(|name| format!("`{}`", name.to_string_lossy()));
+            let values = flag.get_default_values().iter().map(|value| value.to_string_lossy());
+            let takes = flag.get_action().takes_values();
+            let default: Vec<_> = values.filter(|_| takes).map(|it| format!("`{it}`")).collect();
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let (environment, default) = (environment.unwrap_or_default(), default.join(" "));
+            let help = help.replace('|', "\\|");
+            writeln!(page, "| `{name}` | {environment} | {default} | {help} |").unwrap();
+        }
+    }
+}

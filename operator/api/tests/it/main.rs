@@ -4,3 +4,4 @@
 
 mod crds;
 mod kong;
+mod reference;
