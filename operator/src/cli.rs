@@ -136,7 +136,7 @@ Made from the code; `make generate` writes it anew. `flotilla help COMMAND` says
         let mut wanted = HEAD.to_owned();
         let mut cli = Cli::command();
         cli.build();
-        describe(&mut wanted, "All commands", &cli, |flag| flag.is_global_set());
+        describe(&mut wanted, "All commands", &cli, clap::Arg::is_global_set);
         for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
             let title = format!("flotilla {}", command.get_name());
             describe(&mut wanted, &title, command, |flag| !flag.is_global_set());
