@@ -47,7 +47,7 @@ pub fn run(cluster: &Cluster, built: &[Image], report: &Path, flags: &[String]) 
         .args(["-test.run=TestConformance", "-test.timeout=60m", "-test.v"])
         .arg(format!("--gateway-class={CLASS}"))
         .arg(format!("--conformance-profiles={PROFILES}"))
-        .args(["--organization=flotilla", "--project=flotilla"])
+        .args(["--organization=flotilla-dev", "--project=flotilla"])
         .arg("--url=https://github.com/flotilla-dev/flotilla")
         .arg(format!("--version={}", env!("CARGO_PKG_VERSION")))
         .arg("--contact=https://github.com/flotilla-dev/flotilla/issues")
@@ -118,6 +118,8 @@ fn upstreams(cluster: &Cluster, suite: &Path) -> Result<()> {
                 name: image.clone(),
                 files: vec![File::program(name, content.clone())],
                 entrypoint: vec![format!("/{name}")],
+                // The DNS server binds a port below 1024.
+                user: 0,
             };
             images::import(cluster.place(), &image)?;
         }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::command::{finish, run};
-use crate::oci::{File, Image};
+use crate::oci::{File, Image, USER};
 use crate::place::Place;
 
 /// The image that holds a pod's namespaces open.
@@ -32,6 +32,7 @@ pub fn pause() -> Result<Image> {
         name: PAUSE.to_owned(),
         files: vec![program],
         entrypoint: vec!["/busybox".into(), "sleep".into(), "2147483647".into()],
+        user: USER,
     })
 }
 
@@ -52,7 +53,12 @@ pub fn build() -> Result<Vec<Image>> {
         })?;
         let mut files = vec![File::program(program, read(built)?)];
         files.extend(libraries(built)?);
-        Ok(Image { name: (*name).to_owned(), files, entrypoint: vec![format!("/{program}")] })
+        Ok(Image {
+            name: (*name).to_owned(),
+            files,
+            entrypoint: vec![format!("/{program}")],
+            user: USER,
+        })
     };
     PROGRAMS.iter().map(image).collect()
 }

@@ -103,7 +103,7 @@ fn install() -> Result<()> {
 fn conform(report: &std::path::Path, flags: &[String]) -> Result<()> {
     let report = std::path::absolute(report).context("failed to place the report")?;
     let built = images::build()?;
-    let place = Place::test();
+    let place = Place::conformance();
     let cluster = Cluster::up(place.clone())?;
     let outcome = conformance::run(&cluster, &built, &report, flags);
     cluster::remove(&place)?;

@@ -35,6 +35,8 @@ pub struct Image {
     pub files: Vec<File>,
     /// The program and its fixed arguments.
     pub entrypoint: Vec<String>,
+    /// The user and group that it runs as where a pod does not say: [`USER`], but for what binds low ports.
+    pub user: u32,
 }
 
 impl Image {
@@ -66,7 +68,7 @@ impl Image {
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
-            "config": {"User": format!("{USER}:{USER}"), "Entrypoint": self.entrypoint, "WorkingDir": "/"},
+            "config": {"User": format!("{0}:{0}", self.user), "Entrypoint": self.entrypoint, "WorkingDir": "/"},
             "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
         })
         .to_string()
@@ -157,6 +159,7 @@ mod tests {
             name: "example.test/one:2".into(),
             files: vec![File::program("one", b"#!".to_vec())],
             entrypoint: vec!["/one".into()],
+            user: USER,
         };
         image.write(&archive).unwrap();
         let listed = Command::new("tar").arg("tf").arg(&archive).output().unwrap();

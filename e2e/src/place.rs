@@ -25,6 +25,12 @@ impl Place {
         Self::named("test")
     }
 
+    /// The cluster that the conformance suite runs in.
+    #[must_use]
+    pub fn conformance() -> Self {
+        Self::named("conformance")
+    }
+
     fn named(name: &str) -> Self {
         let base = std::env::var_os("FLOTILLA_E2E_STATE")
             .map_or_else(|| PathBuf::from("/var/tmp/flotilla-e2e"), PathBuf::from);

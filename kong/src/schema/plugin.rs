@@ -22,6 +22,7 @@ mod correlation_id;
 mod cors;
 mod datadog;
 mod file_log;
+pub mod flotilla_cors;
 pub mod flotilla_route;
 mod function_code;
 mod grpc_gateway;
@@ -195,6 +196,7 @@ static PLUGINS: LazyLock<BTreeMap<&'static str, PluginSchema>> = LazyLock::new(|
         cors::schema(),
         datadog::schema(),
         file_log::schema(),
+        flotilla_cors::schema(),
         flotilla_route::schema(),
         grpc_gateway::schema(),
         grpc_web::schema(),
@@ -244,5 +246,5 @@ pub fn all() -> impl Iterator<Item = &'static PluginSchema> {
 
 /// The plugins of Kong by name.
 pub fn of_kong() -> impl Iterator<Item = &'static PluginSchema> {
-    all().filter(|schema| schema.name != flotilla_route::NAME)
+    all().filter(|schema| ![flotilla_cors::NAME, flotilla_route::NAME].contains(&schema.name))
 }

@@ -139,6 +139,7 @@ pub fn derive(scene: &Scene<'_>, fleets: &[FleetScene<'_>]) -> Vec<Intent> {
         entrances::intents(scene, fleet, &mut intents);
         served::intents(scene, fleet, &mut intents);
     }
+    served::leavers(scene, fleets, &mut intents);
     instance::leftovers(scene, fleets, &mut intents);
     intents
 }

@@ -41,6 +41,7 @@ mod bot_detection;
 mod correlation_id;
 mod cors;
 mod directory;
+mod flotilla_cors;
 mod flotilla_route;
 mod functions;
 mod grpc_web;

@@ -48,11 +48,11 @@ impl<'a> Made<'a> {
     pub(super) fn set(
         mut self,
         kind: &str,
-        holds: Holds,
+        holds: impl Into<Holds>,
         reason: &str,
         message: impl Into<String>,
     ) -> Self {
-        let status = holds.word();
+        let status = holds.into().word();
         let same = |old: &&Condition| old.type_ == kind && old.status == status;
         let since = self.before.iter().find(same).map(|old| old.last_transition_time.clone());
         self.made.push(Condition {
@@ -64,6 +64,15 @@ impl<'a> Made<'a> {
             last_transition_time: since.unwrap_or_else(|| self.now.clone()),
         });
         self
+    }
+
+    /// Adds `kind` as true with `good` as its reason, or as false with the reason and message of `fault`.
+    #[must_use]
+    pub(super) fn unless(self, kind: &str, good: &str, fault: Option<(&str, &str)>) -> Self {
+        match fault {
+            None => self.set(kind, Holds::True, good, ""),
+            Some((reason, message)) => self.set(kind, Holds::False, reason, message),
+        }
     }
 
     /// The conditions, in the order in which they were added.

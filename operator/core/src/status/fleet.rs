@@ -73,7 +73,7 @@ fn counts(fleet: &FleetScene<'_>) -> FleetCounts {
 
 fn conditions(made: Made<'_>, fleet: &FleetScene<'_>, counts: FleetCounts) -> Vec<Condition> {
     let (ready, reason, message) = summary(fleet, counts);
-    let made = made.set("Ready", ready.into(), reason, message);
+    let made = made.set("Ready", ready, reason, message);
     let made = accepted(made, fleet);
     let behind = counts.applying + counts.drifted + counts.rejected;
     let made = match (counts.synced, behind) {

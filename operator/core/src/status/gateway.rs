@@ -4,7 +4,6 @@
 //! from the status in the snapshot, so that nothing is written twice, and a condition's `lastTransitionTime` moves only
 //! with its status. Entries that other controllers wrote on a route are kept as they are.
 
-mod condition;
 mod entry;
 mod policy;
 mod routes;

@@ -284,7 +284,7 @@ fn conditions(made: Made<'_>, view: &InstanceView) -> Vec<Condition> {
         Sync::Unreachable | Sync::IdentityMismatch => (Holds::Unknown, view.sync.as_str()),
         other => (Holds::False, other.as_str()),
     };
-    let made = made.set("Ready", ready.into(), view.sync.as_str(), message.clone());
+    let made = made.set("Ready", ready, view.sync.as_str(), message.clone());
     let made = reachable(made, view);
     let made = verified(made, view);
     let made = made.set("Programmed", programmed, reason, message.clone());
@@ -299,7 +299,7 @@ fn conditions(made: Made<'_>, view: &InstanceView) -> Vec<Condition> {
     };
     let (reason, message) =
         if stalled { (view.sync.as_str(), message) } else { ("AsExpected", String::new()) };
-    made.set("Stalled", stalled.into(), reason, message).finish()
+    made.set("Stalled", stalled, reason, message).finish()
 }
 
 fn reachable<'a>(made: Made<'a>, view: &InstanceView) -> Made<'a> {

@@ -18,9 +18,54 @@ use super::{Act, FleetScene, Intent, Scene, Target};
 use crate::gateway_api::Address;
 use crate::object::{Kind, Object, ObjectRef};
 use crate::outcome::{Outcome, Verdict};
+use crate::revision::Dialect;
 
-/// The features that our GatewayClasses announce are the business of a conformance report.
-const FEATURES: &[&str] = &[];
+/// What Gateways have on a fleet of our own proxies, each with ports of its own: what Gateway API's conformance suite
+/// passes there (docs/conformance). Other fleets announce nothing.
+const FEATURES: &[&str] = &[
+    "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
+    "Gateway",
+    "GatewayAddressEmpty",
+    "GatewayHTTPListenerIsolation",
+    "GatewayPort8080",
+    "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteNamedRouteRule",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
+    "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteSchemeRedirect",
+    "ListenerSet",
+    "ReferenceGrant",
+    "TLSRoute",
+    "TLSRouteModeMixed",
+    "TLSRouteModeTerminate",
+];
+
+/// The features of Gateways on a fleet.
+fn features(fleet: &FleetScene<'_>) -> &'static [&'static str] {
+    let mut nodes = fleet.view.instances.values().filter_map(|instance| instance.node.as_ref());
+    let own = nodes.all(|node| node.dialect == Dialect::Own);
+    if own && fleet.options.entrances.is_some() { FEATURES } else { &[] }
+}
 
 /// Intents for every object that the fleet serves.
 pub(super) fn intents(scene: &Scene<'_>, fleet: &FleetScene<'_>, intents: &mut Vec<Intent>) {
@@ -45,7 +90,7 @@ pub(super) fn intents(scene: &Scene<'_>, fleet: &FleetScene<'_>, intents: &mut V
         delivery,
         refused: &refused,
         addresses: &addresses,
-        features: FEATURES,
+        features: features(fleet),
         now: scene.now.clone(),
     });
     for gateway::Wanted { object, status } in wanted {
@@ -53,6 +98,28 @@ pub(super) fn intents(scene: &Scene<'_>, fleet: &FleetScene<'_>, intents: &mut V
         let act = Act::Replace { status: json!(status), resource_version };
         let target = named(&object, version.unwrap_or(object.kind.version()));
         intents.push(Intent { target, act, transition: true });
+    }
+}
+
+/// Intents for Ingresses that no fleet serves any more, and that still say at which of our addresses they are reached.
+pub(super) fn leavers(scene: &Scene<'_>, fleets: &[FleetScene<'_>], intents: &mut Vec<Intent>) {
+    let ignored = |object: &ObjectRef| {
+        fleets.iter().all(|fleet| {
+            let at = fleet.outcomes.binary_search_by(|outcome| outcome.object.cmp(object));
+            let found = at.ok().and_then(|at| fleet.outcomes.get(at));
+            found.is_some_and(|one| matches!(one.verdict, Verdict::Ignored { .. }))
+        })
+    };
+    let ours: Vec<_> = fleets.iter().map(|fleet| addresses(scene, fleet)).collect();
+    for ingress in &scene.snapshot.ingresses {
+        let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let said = status.and_then(|status| status.ingress.clone()).unwrap_or_default();
+        let object = ingress.reference();
+        if !said.is_empty() && !fleets.is_empty() && ours.contains(&said) && ignored(&object) {
+            // To apply nothing gives up what we applied, and nobody else's words.
+            let act = Act::Apply { status: json!({}) };
+            intents.push(Intent { target: target(&object), act, transition: true });
+        }
     }
 }
 

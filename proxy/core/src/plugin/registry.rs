@@ -38,6 +38,7 @@ static DEFINITIONS: &[Definition] = &[
     define("correlation-id", 100_001, A.and(H), super::correlation_id::build),
     define("zipkin", 100_000, A.and(L), super::zipkin::build),
     define("bot-detection", 2_500, A, super::bot_detection::build),
+    define("flotilla-cors", 2_001, A.and(H), super::flotilla_cors::build),
     define("cors", 2_000, A.and(H), super::cors::build),
     define("session", 1_900, A.and(H), super::session::build),
     define("acme", 1_705, A, super::acme::build),

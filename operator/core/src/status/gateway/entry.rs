@@ -1,14 +1,16 @@
 //! GatewayClasses, Gateways and ListenerSets.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
-use super::condition::{Conditions, Holds};
 use super::{Delivery, Scene, Status, Wanted, routes};
 use crate::gateway_api::{
     Address, GROUP, GatewayClassStatus, GatewayStatus, ListenerSetStatus, ListenerStatus,
     RouteKind, SupportedFeature,
 };
-use crate::object::Object as _;
+use crate::object::{Object, ObjectRef};
+use crate::status::condition::{Holds, Made};
 use crate::status::served::{gateway_address, of_service};
 use crate::translate::gateway::attach::{Entry, Gateways};
 use crate::translate::gateway::listener::{self, Fault, Standing, Worth};
@@ -28,7 +30,7 @@ pub(super) fn classes(scene: &Scene<'_>, wanted: &mut Vec<Wanted>) {
             )
         });
         let fault = fault.as_ref().map(|(reason, message)| (*reason, message.as_str()));
-        let conditions = Conditions::of(&class.metadata, before, &scene.now);
+        let conditions = Made::new(before, class.metadata.generation, &scene.now);
         let mut features: Vec<&str> = scene.features.to_vec();
         features.sort_unstable();
         let status = GatewayClassStatus {
@@ -59,8 +61,10 @@ pub(super) fn gateways(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut 
             listener_status(scene, &gateway.metadata, &before.listeners, (standing, worth), count)
         });
         let listeners: Vec<ListenerStatus> = listeners.collect();
-        let sets = scene.snapshot.listener_sets.iter();
-        let sets = sets.filter(|set| listener::admits(gateways, gateway, set)).count();
+        // A set counts as attached once one of its listeners is.
+        let sets = standing.iter().zip(&worth).filter(|(_, worth)| worth.usable());
+        let sets: BTreeSet<ObjectRef> =
+            sets.filter_map(|(standing, _)| standing.set).map(Object::reference).collect();
         let status = GatewayStatus {
             addresses: addresses(scene, entry),
             conditions: gateway_conditions(scene, entry, &before.conditions, &own),
@@ -69,7 +73,7 @@ pub(super) fn gateways(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut 
                 .spec
                 .allowed_listeners
                 .as_ref()
-                .map(|_| i32::try_from(sets).unwrap_or(i32::MAX)),
+                .map(|_| i32::try_from(sets.len()).unwrap_or(i32::MAX)),
         };
         if gateway.status.as_ref() != Some(&status) {
             wanted.push(Wanted { object: gateway.reference(), status: Status::Gateway(status) });
@@ -103,7 +107,7 @@ fn gateway_conditions(
     listeners: &[(&Standing<'_>, &Worth)],
 ) -> Vec<Condition> {
     let gateway = entry.gateway;
-    let conditions = Conditions::of(&gateway.metadata, before, &scene.now);
+    let conditions = Made::new(before, gateway.metadata.generation, &scene.now);
     if let Some(Fault { reason, message }) = listener::gateway_fault(gateway) {
         return conditions
             .set("Accepted", Holds::False, reason, message)
@@ -175,7 +179,7 @@ fn listener_status(
     let refused = refused.as_ref().map(|(reason, message)| (*reason, message.as_str()));
     let missing = part(unresolved);
     let missing = missing.as_ref().map(|(reason, message)| (*reason, message.as_str()));
-    let conditions = Conditions::of(meta, old, &scene.now)
+    let conditions = Made::new(old, meta.generation, &scene.now)
         .unless("Accepted", "Accepted", refused)
         .unless("ResolvedRefs", "ResolvedRefs", missing);
     let conditions = match part(conflict) {
@@ -184,7 +188,8 @@ fn listener_status(
     };
     let conditions = match (&scene.delivery, worth.usable() && served) {
         (_, false) => {
-            conditions.set("Programmed", Holds::False, "Invalid", "the listener cannot serve")
+            let reason = conflict.as_ref().map_or("Invalid", |fault| fault.reason);
+            conditions.set("Programmed", Holds::False, reason, "the listener cannot serve")
         }
         (Delivery::Serving, true) => conditions.set("Programmed", Holds::True, "Programmed", ""),
         (Delivery::Waiting(message), true) => {
@@ -213,7 +218,7 @@ pub(super) fn listener_sets(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: 
         };
         let gateway = entry.gateway;
         let before = set.status.clone().unwrap_or_default();
-        let conditions = Conditions::of(&set.metadata, &before.conditions, &scene.now);
+        let conditions = Made::new(&before.conditions, set.metadata.generation, &scene.now);
         let status = if listener::admits(gateways, gateway, set) {
             let standing = listener::standing(scene.snapshot, gateways, gateway);
             let worth = listener::judge(scene.snapshot, gateway, &standing);
@@ -226,7 +231,7 @@ pub(super) fn listener_sets(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: 
             let fault = (!usable).then_some(("ListenersNotValid", "no listener can serve"));
             let programmed = match (&scene.delivery, usable) {
                 (Delivery::Serving, true) => None,
-                (_, false) => Some(("Invalid", "no listener can serve")),
+                (_, false) => Some(("ListenersNotValid", "no listener can serve")),
                 (Delivery::Waiting(message), true) => Some(("Pending", message.as_str())),
                 (Delivery::NoProxy, true) => Some(("Pending", "there is no proxy")),
             };

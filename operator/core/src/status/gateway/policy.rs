@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::condition::Conditions;
 use super::{Scene, Status, Wanted};
 use crate::gateway_api::{BackendTlsPolicy, GROUP, ParentRef, PolicyAncestor, PolicyStatus};
 use crate::object::{Kind, Object as _};
 use crate::outcome::{Reason, Verdict};
+use crate::status::condition::Made;
 use crate::translate::gateway::attach::{Gateways, RouteView, controller, of_another_fleet};
 
 /// The number of ancestors that the specification has room for.
@@ -43,7 +43,7 @@ pub(super) fn all(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut Vec<W
             };
             let old = before.iter().find(same).map_or(&[][..], |entry| &entry.conditions);
             let (accepted, resolved) = faults(scene, policy);
-            let conditions = Conditions::of(&policy.metadata, old, &scene.now)
+            let conditions = Made::new(old, policy.metadata.generation, &scene.now)
                 .unless("Accepted", "Accepted", accepted.as_ref().map(|(r, m)| (*r, m.as_str())))
                 .unless(
                     "ResolvedRefs",

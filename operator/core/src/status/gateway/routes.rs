@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
-use super::condition::{Conditions, Holds};
 use super::{Delivery, Scene, Status, Wanted};
 use crate::gateway_api::{
     BackendRef, Gateway, HttpFilter, ParentRef, RouteParentStatus, RouteStatus,
 };
 use crate::object::{Kind, Object, ObjectRef};
 use crate::outcome::Verdict;
+use crate::status::condition::{Holds, Made};
 use crate::translate::gateway::attach::{self, Attachment, Gateways, RouteView, Slot, controller};
 use crate::translate::gateway::backend::{Unresolved, resolve};
 use crate::translate::gateway::listener::Standing;
@@ -177,7 +177,7 @@ fn conditions(
     attachment: &Attachment<'_>,
     before: &[Condition],
 ) -> Vec<Condition> {
-    let conditions = Conditions::of(view.meta, before, &scene.now);
+    let conditions = Made::new(before, view.meta.generation, &scene.now);
     let untranslated = scene.verdict(&view.object).and_then(|verdict| match verdict {
         Verdict::Rejected { reason: _, message } => Some(message.as_str()),
         Verdict::Configured | Verdict::Ignored { .. } => None,

@@ -130,6 +130,9 @@ pub(crate) fn translate(
                 let rewrite = part(filter, &filter.url_rewrite)?;
                 result.capture |= request.rewrite(rewrite, path)?;
             }
+            "CORS" if abilities.own => {
+                result.plugins.push(own_cors(part(filter, &filter.cors)?));
+            }
             "CORS" => result.plugins.push(cors(part(filter, &filter.cors)?)),
             "ExtensionRef" => {
                 let extension = part(filter, &filter.extension_ref)?;
@@ -258,6 +261,19 @@ fn cors(cors: &Cors) -> FilterPlugin {
     }
     config.insert("max_age".to_owned(), json!(cors.max_age.unwrap_or(5)));
     FilterPlugin { name: "cors", config: Value::Object(config) }
+}
+
+/// Cross-origin rules in Gateway API's own words.
+fn own_cors(cors: &Cors) -> FilterPlugin {
+    let config = json!({
+        "origins": cors.allow_origins,
+        "methods": cors.allow_methods,
+        "headers": cors.allow_headers,
+        "exposed_headers": cors.expose_headers,
+        "credentials": cors.allow_credentials.unwrap_or(false),
+        "max_age": cors.max_age.unwrap_or(5),
+    });
+    FilterPlugin { name: kong::schema::plugin::flotilla_cors::NAME, config }
 }
 
 /// An origin, with a wildcard as a regular expression, which is how the plugin reads anything but plain origins.

@@ -117,7 +117,9 @@ fn conflicts(listeners: &[Standing<'_>]) -> BTreeMap<usize, Fault> {
     for (index, standing) in listeners.iter().enumerate() {
         for (other_index, other) in listeners.iter().enumerate() {
             let yields = other_index < index || standing.set.is_none() && other.set.is_none();
-            if other_index == index || !yields {
+            // What has lost already takes nothing from a ListenerSet's.
+            let lost = standing.set.is_some() && found.contains_key(&other_index);
+            if other_index == index || !yields || lost {
                 continue;
             }
             if let Some(reason) = conflict(standing.listener, other.listener) {
