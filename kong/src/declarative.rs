@@ -140,7 +140,13 @@ impl Declared {
             let mut open = '{';
             for (id, entity) in all.iter() {
                 out.push(open);
-                out.push_str(&Value::from(id).to_string());
+                if id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+                    out.push('"');
+                    out.push_str(id);
+                    out.push('"');
+                } else {
+                    out.push_str(&Value::from(id).to_string());
+                }
                 out.push(':');
                 out.push_str(entity.json());
                 open = ',';

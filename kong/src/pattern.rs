@@ -6,12 +6,23 @@
 /// Whether `pattern` matches anywhere in `text` (at its start when it begins with `^`).
 #[must_use]
 pub fn is_match(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<u8> = pattern.bytes().filter(|b| !matches!(b, b'(' | b')')).collect();
-    let text = text.as_bytes();
-    match pattern.split_first() {
-        Some((b'^', rest)) => matches_here(rest, text),
-        _ => (0..=text.len()).any(|start| matches_here(&pattern, &text[start..])),
+    let (anchored, rest) = match pattern.strip_prefix('^') {
+        Some(rest) => (true, rest),
+        None => (false, pattern),
+    };
+    if !rest.bytes().any(|byte| b"^$()%.[]*+-?".contains(&byte)) {
+        return if anchored { text.starts_with(rest) } else { text.contains(rest) };
     }
+    let text = text.as_bytes();
+    let matches = |pattern: &[u8]| match anchored {
+        true => matches_here(pattern, text),
+        false => (0..=text.len()).any(|start| matches_here(pattern, &text[start..])),
+    };
+    if rest.contains(['(', ')']) {
+        let plain: Vec<u8> = rest.bytes().filter(|b| !matches!(b, b'(' | b')')).collect();
+        return matches(&plain);
+    }
+    matches(rest.as_bytes())
 }
 
 /// Length of the single-character class that `pattern` begins with.

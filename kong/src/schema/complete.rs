@@ -13,7 +13,7 @@ use super::{Fault, Field, Kind, Record, References};
 /// What an absent field is.
 #[derive(Clone, Debug)]
 pub(super) enum Absent {
-    /// This value, whose text is made already.
+    /// This value, whose text is made already, with the field's name.
     Value(Value, Box<str>),
     /// Nothing: the gateway fills it, or it is not kept.
     Nothing,
@@ -33,7 +33,7 @@ pub(super) type Lazy = OnceLock<Box<Absences>>;
 
 impl Field {
     /// What stands in for an absent value, judged as if it had been given.
-    fn absent(&self) -> Absent {
+    fn absent(&self, name: &str) -> Absent {
         let mut value = match (&self.default, &self.kind) {
             (Some(default), _) => default.clone(),
             _ if self.auto => return Absent::Nothing,
@@ -44,7 +44,7 @@ impl Field {
         };
         match self.accept(&mut value, References::ById) {
             Ok(()) => {
-                let text = value.to_string().into();
+                let text = format!("\"{name}\":{value}").into();
                 Absent::Value(value, text)
             }
             Err(fault) => Absent::Fault(fault),
@@ -58,7 +58,7 @@ impl Record {
             let mut by_name: Vec<_> =
                 self.fields.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
             by_name.sort_unstable();
-            let of_fields = self.fields.iter().map(|(_, field)| field.absent()).collect();
+            let of_fields = self.fields.iter().map(|(name, field)| field.absent(name)).collect();
             Box::new(Absences { of_fields, by_name })
         })
     }
@@ -91,37 +91,76 @@ impl Record {
         entity: &mut Map<String, Value>,
         references: References,
     ) -> BTreeMap<String, Fault> {
-        self.look_at(entity, references, false)
+        if !self.shorthands.is_empty() {
+            return self.accept(entity, references);
+        }
+        let mut faults = BTreeMap::new();
+        let absences = self.absences();
+        let mut given = entity.iter_mut().peekable();
+        let unknown = |name: &String, faults: &mut BTreeMap<String, Fault>| {
+            faults.insert(name.clone(), "unknown field".into());
+        };
+        // Both stand in the order of their names.
+        for (name, at) in &absences.by_name {
+            while let Some((known, _)) = given.next_if(|(known, _)| known.as_str() < *name) {
+                unknown(known, &mut faults);
+            }
+            let fault = match given.next_if(|(known, _)| known == name) {
+                Some((_, value)) => self.fields[*at].1.accept(value, references).err(),
+                None => match &absences.of_fields[*at] {
+                    Absent::Fault(fault) => Some(fault.clone()),
+                    Absent::Value(..) | Absent::Nothing => None,
+                },
+            };
+            if let Some(fault) = fault {
+                faults.insert((*name).to_owned(), fault);
+            }
+        }
+        given.for_each(|(name, _)| unknown(name, &mut faults));
+        for check in &self.checks {
+            check.run(self, entity, &mut faults);
+        }
+        faults
     }
 
     /// The JSON of an entity that was judged, with its absent fields, in the order of the names.
     #[must_use]
     pub fn print_complete(&self, entity: &Map<String, Value>) -> String {
         let absences = self.absences();
-        let mut out = String::with_capacity(1024);
+        let mut out = Vec::with_capacity(1024);
         let mut given = entity.iter().peekable();
-        let mut between = '{';
-        let mut put = |name: &str, value: &dyn std::fmt::Display| {
-            use std::fmt::Write as _;
-            out.push(between);
-            between = ',';
-            // Names are letters, digits and underscores; writing to a String does not fail.
-            let _ = write!(out, "\"{name}\":{value}");
-        };
         for (name, at) in &absences.by_name {
             while let Some((known, value)) = given.next_if(|(known, _)| known.as_str() < *name) {
-                put(known, value);
+                put(&mut out, known, value);
             }
             match (given.next_if(|(known, _)| known == name), &absences.of_fields[*at]) {
-                (Some((_, value)), _) => put(name, value),
-                (None, Absent::Value(_, text)) => put(name, text),
+                (Some((_, value)), _) => put(&mut out, name, value),
+                (None, Absent::Value(_, text)) => {
+                    out.push(b',');
+                    out.extend_from_slice(text.as_bytes());
+                }
                 (None, Absent::Nothing | Absent::Fault(_)) => {}
             }
         }
-        given.for_each(|(name, value)| put(name, value));
-        out.push_str(if between == '{' { "{}" } else { "}" });
-        out
+        given.for_each(|(name, value)| put(&mut out, name, value));
+        match out.first_mut() {
+            Some(first) => *first = b'{',
+            None => out.push(b'{'),
+        }
+        out.push(b'}');
+        // Names and values are printed as JSON, which is UTF-8.
+        String::from_utf8(out).unwrap_or_default()
     }
+}
+
+/// Puts `,"name":value`.
+fn put(out: &mut Vec<u8>, name: &str, value: &Value) {
+    out.extend_from_slice(b",\"");
+    // Names of known fields are letters, digits and underscores.
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    // A Vec takes all that is written, and a value is always JSON.
+    let _ = serde_json::to_writer(out, value);
 }
 
 #[cfg(test)]

@@ -22,15 +22,6 @@ impl Record {
         entity: &mut Map<String, Value>,
         references: References,
     ) -> BTreeMap<String, Fault> {
-        self.look_at(entity, references, true)
-    }
-
-    pub(super) fn look_at(
-        &self,
-        entity: &mut Map<String, Value>,
-        references: References,
-        fill: bool,
-    ) -> BTreeMap<String, Fault> {
         let mut faults = BTreeMap::new();
         if !self.shorthands.is_empty() {
             self.expand(entity, &mut faults);
@@ -45,11 +36,11 @@ impl Record {
                 continue;
             }
             match self.absent(at) {
-                Absent::Value(value, _) if fill => {
+                Absent::Value(value, _) => {
                     known += 1;
                     entity.insert((*name).to_owned(), value.clone());
                 }
-                Absent::Value(..) | Absent::Nothing => {}
+                Absent::Nothing => {}
                 Absent::Fault(fault) => {
                     faults.insert((*name).to_owned(), fault.clone());
                 }

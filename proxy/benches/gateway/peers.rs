@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use kong::canonical::ConfigHash;
+use kong::declarative::{Context, Lenient};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::wire::Connection;
@@ -146,14 +149,25 @@ impl Gateway {
 
     /// Posts a declarative configuration and waits for the answer.
     pub(crate) async fn configure(&self, text: &str) -> Result<()> {
-        let head = format!(
-            "POST /config HTTP/1.1\r\nhost: admin\r\ncontent-type: text/yaml\r\ncontent-length: {}\r\n\r\n",
-            text.len()
-        );
-        let mut connection = Connection::open(self.admin_port).await?;
-        let status = connection.exchange(&[head.as_bytes(), text.as_bytes()].concat()).await?;
+        let status = self.admin("POST", "text/yaml", text).await?;
         ensure!(status == 201, "the configuration was answered with {status}");
         Ok(())
+    }
+
+    /// Sends a change of the configuration and waits for the answer.
+    pub(crate) async fn change(&self, delta: &str) -> Result<()> {
+        let status = self.admin("PATCH", "application/vnd.flotilla.delta+json", delta).await?;
+        ensure!(status == 200, "the change was answered with {status}");
+        Ok(())
+    }
+
+    async fn admin(&self, method: &str, kind: &str, body: &str) -> Result<u16> {
+        let head = format!(
+            "{method} /config HTTP/1.1\r\nhost: admin\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut connection = Connection::open(self.admin_port).await?;
+        connection.exchange(&[head.as_bytes(), body.as_bytes()].concat()).await
     }
 
     async fn until(&self, port: u16, path: &str) -> Result<()> {
@@ -181,12 +195,12 @@ impl Gateway {
         Ok(Duration::from_nanos(nanoseconds))
     }
 
-    /// Resident memory of the process.
-    pub(crate) fn resident_mib(&self) -> Result<f64> {
+    /// One kind of resident memory of the process: `RssAnon`, `RssFile`.
+    pub(crate) fn memory_mib(&self, kind: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: f64 = line.context("no VmRSS")?.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib / 1024.0)
+        let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+        let (_, kib) = lines.find(|(name, _)| *name == kind).context("no such memory")?;
+        Ok(kib.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
     }
 }
 
@@ -334,4 +348,54 @@ pub(crate) fn guarded(upstream: u16) -> String {
 "consumers":[{{"username":"ann","keyauth_credentials":[{{"key":"a-key-of-some-length"}}]}}],
 "plugins":[{{"name":"key-auth"}},{{"name":"rate-limiting","config":{{"hour":100000000,"policy":"local"}}}}]}}"#
     )
+}
+
+/// Changes of one target after another, each to what the one before left.
+pub(crate) struct Changes {
+    text: String,
+    hash: String,
+    target: Value,
+    count: u32,
+}
+
+impl Changes {
+    /// Changes of a configuration with so many routes over so many upstreams.
+    pub(crate) fn new(upstream: u16, routes: usize, upstreams: usize) -> Result<Self> {
+        let services: Vec<Value> = (0..upstreams)
+            .map(|at| {
+                let own = (at..routes).step_by(upstreams);
+                let own: Vec<Value> = own
+                    .map(|at| json!({ "name": format!("r{at}"), "hosts": ["bench.example"], "paths": [format!("/r{at}")] }))
+                    .collect();
+                json!({ "name": format!("s{at}"), "host": format!("u{at}"), "routes": own })
+            })
+            .collect();
+        let upstreams: Vec<Value> = (0..upstreams)
+            .map(|at| json!({ "name": format!("u{at}"), "targets": [{ "target": format!("127.0.0.1:{upstream}") }] }))
+            .collect();
+        let text =
+            json!({ "_format_version": "3.0", "services": services, "upstreams": upstreams });
+        let text = text.to_string();
+        let flavor = kong::schema::Flavor::TraditionalCompatible;
+        let context = Context { now: 0.0, seed: 0, flavor, judge: &Lenient };
+        let declared = kong::declarative::decode(text.as_bytes(), &context)
+            .map_err(|rejection| anyhow::anyhow!("{}", rejection.to_json(true)))?;
+        let target = declared.values("targets").next().context("no target")?;
+        let hash = ConfigHash::of(text.as_bytes()).to_string();
+        Ok(Self { text, hash, target, count: 0 })
+    }
+
+    /// The configuration to begin with.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The next change: another weight.
+    pub(crate) fn next(&mut self) -> String {
+        self.count += 1;
+        self.target["weight"] = json!(100 + self.count % 100);
+        let result = format!("{:032x}", self.count);
+        let base = std::mem::replace(&mut self.hash, result.clone());
+        json!({ "base": base, "result": result, "put": { "targets": [self.target] } }).to_string()
+    }
 }
