@@ -83,6 +83,17 @@ conformance: ## Gateway API's conformance suite against our proxies on a real Ku
 	@echo "conformance suite (about 20 minutes; the first time also builds Kubernetes and the suite)"
 	$(E2E) conformance --report docs/conformance/report.yaml -- $(FLAGS)
 
+.PHONY: test-hygiene
+test-hygiene: ## Request smuggling before real nginx and Apache (installs them from Debian's packages)
+	test -x /usr/sbin/nginx -a -x /usr/sbin/apache2 || (apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light apache2-bin)
+	cargo build --quiet --package proxy --bins
+	HYGIENE_UPSTREAMS=nginx,apache cargo test --quiet --package proxy --test it -- hygiene
+
+.PHONY: fuzz
+fuzz: ## A long run of the fuzz targets (CASES=100000 inputs each)
+	cargo build --quiet --package proxy --bins
+	FUZZ_CASES=$(or $(CASES),100000) cargo test --quiet --release --package proxy --test it -- fuzz
+
 # ---- figures -----------------------------------------------------------------------------------
 
 .PHONY: bench

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use anyhow::Context as _;
 use http::{Method, StatusCode};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use kong::declarative::Declared;
 use kong::schema::Flavor;
@@ -32,10 +32,12 @@ use runtime::{Shutdown, Tasks};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::Gateway;
 use crate::enroll;
+use crate::http1::io::PATIENCE;
 use crate::listen::{accept, bind};
 use crate::state::Kept;
 use call::{Call, Form, Reply};
@@ -383,7 +385,8 @@ async fn listen(
                 None => connection(node, door, stream, stop).await,
                 Some(reloading) => {
                     let Some(config) = reloading.current().await else { return };
-                    if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
+                    let accepting = TlsAcceptor::from(config).accept(stream);
+                    if let Ok(Ok(stream)) = timeout(PATIENCE, accepting).await {
                         connection(node, door, stream, stop).await;
                     }
                 }
@@ -400,11 +403,14 @@ async fn connection<S>(node: Arc<Node>, door: Door, stream: S, shutdown: Shutdow
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let patience = node.gateway.settings.head_patience;
     let service = service_fn(move |request| {
         let node = Arc::clone(&node);
         async move { Ok::<_, Infallible>(serve::answer(node, door, request).await) }
     });
-    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PATIENCE);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     // Biased: a stop wins, and what is being answered is still finished.

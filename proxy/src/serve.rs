@@ -15,6 +15,7 @@ use proxy_core::exchange::{Client, Exchange, Tls};
 use runtime::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
@@ -37,6 +38,8 @@ pub struct Entry {
     pub proxy_protocol: bool,
 }
 
+/// How many requests an HTTP/2 connection has in hand at once.
+const STREAMS: usize = 128;
 /// How long an unread body is thrown away before its connection is given up.
 const DISCARD: Duration = Duration::from_secs(30);
 
@@ -112,7 +115,7 @@ async fn plain(
     let (read, write) = stream.into_split();
     http1(
         gateway,
-        Reader::new(Box::new(read), ahead),
+        Reader::new(Box::new(read), ahead, gateway.settings.head_patience),
         Writer::new(Box::new(write)),
         peer,
         shutdown,
@@ -168,7 +171,7 @@ async fn tls(
     let (read, write) = tokio::io::split(stream);
     http1(
         gateway,
-        Reader::new(Box::new(read), BytesMut::new()),
+        Reader::new(Box::new(read), BytesMut::new(), gateway.settings.head_patience),
         Writer::new(Box::new(write)),
         peer,
         shutdown,
@@ -208,7 +211,7 @@ fn openssl_name(suite: &str) -> String {
 /// Plain HTTP on a TLS port gets an answer that says so.
 async fn plain_on_tls(gateway: &Arc<Gateway>, (stream, ahead): (TcpStream, BytesMut), peer: Peer) {
     let (read, write) = stream.into_split();
-    let mut reader = Reader::new(Box::new(read), ahead);
+    let mut reader = Reader::new(Box::new(read), ahead, gateway.settings.head_patience);
     let mut writer = Writer::new(Box::new(write));
     let Ok(Some(parsed)) = reader.head(PATIENCE).await else { return };
     let refusal = match parsed {
@@ -237,7 +240,7 @@ async fn http1(
     let mut reader = reader;
     let mut first = true;
     loop {
-        let idle = if first { PATIENCE } else { gateway.settings.keep_alive };
+        let idle = if first { gateway.settings.head_patience } else { gateway.settings.keep_alive };
         first = false;
         // Biased: a request that is here already is served even while the gateway stops.
         let parsed = tokio::select! {
@@ -384,12 +387,15 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (gateway, peer) = (Arc::clone(gateway), Arc::new(peer));
+    // A stream that is reset makes room for another at once, the request behind it only when it is over.
+    let slots = Arc::new(Semaphore::new(STREAMS));
     let service = hyper::service::service_fn(move |request: Request<Http2Body>| {
-        http2_request(Arc::clone(&gateway), Arc::clone(&peer), request)
+        let slots = Arc::clone(&slots);
+        http2_request((Arc::clone(&gateway), Arc::clone(&peer)), slots, request)
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(128)
+        .max_concurrent_streams(STREAMS as u32)
         .max_header_list_size(32 * 1024)
         .max_pending_accept_reset_streams(32)
         .keep_alive_interval(Duration::from_secs(60))
@@ -406,12 +412,14 @@ where
 }
 
 async fn http2_request(
-    gateway: Arc<Gateway>,
-    peer: Arc<Peer>,
+    (gateway, peer): (Arc<Gateway>, Arc<Peer>),
+    slots: Arc<Semaphore>,
     request: Request<Http2Body>,
 ) -> io::Result<Response<ChannelBody>> {
+    let slot = slots.acquire_owned().await.map_err(io::Error::other)?;
     let (responder, head) = Http2Responder::new(request.method() == Method::HEAD);
     tokio::spawn(async move {
+        let _slot = slot;
         let incoming = from_http2(request);
         let mut client = Client1 { out: Out::Http2(responder), reader: None };
         exchange::serve(&gateway, &peer, incoming, &mut client).await;

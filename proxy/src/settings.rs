@@ -152,6 +152,8 @@ pub struct Settings {
     pub trusted_certificates: Vec<PathBuf>,
     /// How long a client may keep an idle connection.
     pub keep_alive: Duration,
+    /// How long a client may take over the head of a request.
+    pub head_patience: Duration,
     /// How long a stop waits for requests in flight.
     pub drain: Duration,
     /// Where each request is written, if anywhere.
@@ -201,6 +203,7 @@ impl Settings {
                 raw.get("lua_ssl_trusted_certificate").unwrap_or("system"),
             ),
             keep_alive: Duration::from_secs(75),
+            head_patience: seconds(&raw, "nginx_http_client_header_timeout", 60)?,
             drain: seconds(&raw, "nginx_main_worker_shutdown_timeout", 30)?,
             access_log: (access != "off").then(|| access.into()),
             log_level: level(raw.get("log_level").unwrap_or("notice")).to_owned(),

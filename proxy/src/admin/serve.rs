@@ -2,7 +2,7 @@
 
 use std::{io::Read, sync::Arc, time::Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{
@@ -10,16 +10,21 @@ use http::{
         CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, SERVER,
     },
 };
-use http_body_util::{BodyExt, Full, Limited};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use super::{
     Door, Node,
     call::{Body, Call, Reply},
 };
+use crate::http1::io::PATIENCE;
 
 /// Bodies beyond this are refused, compressed or not.
 const LARGEST_BODY: usize = 256 << 20;
+/// How much is set aside for a body because it says that it is so large.
+const MOST_AHEAD: usize = 16 << 20;
 
 /// Answers one request.
 pub(super) async fn answer(
@@ -60,8 +65,7 @@ pub(super) async fn answer(
 /// Reads and unpacks a body.
 async fn read(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Reply> {
     let too_large = || Reply::page(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
-    let packed = Limited::new(body, LARGEST_BODY).collect().await.map_err(|_| too_large())?;
-    let packed = packed.to_bytes();
+    let packed = gather(body, too_large).await?;
     let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
     let broken =
         || Reply::message(StatusCode::BAD_REQUEST, "the body is not what Content-Encoding says");
@@ -83,6 +87,30 @@ async fn read(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Reply> {
         }
     }
     if out.len() > LARGEST_BODY { Err(too_large()) } else { Ok(out.into()) }
+}
+
+/// A body in one piece; one that comes in drops may take its time, but must go on coming.
+async fn gather(mut body: Incoming, too_large: impl Fn() -> Reply) -> Result<Bytes, Reply> {
+    let announced = body.size_hint().lower();
+    if announced > LARGEST_BODY as u64 {
+        return Err(too_large());
+    }
+    let mut whole =
+        BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).min(MOST_AHEAD));
+    loop {
+        let frame = match timeout(PATIENCE, body.frame()).await {
+            Ok(None) => return Ok(whole.freeze()),
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(_))) | Err(_) => {
+                return Err(Reply::page(StatusCode::REQUEST_TIMEOUT, "Request Time-out"));
+            }
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > LARGEST_BODY {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&data);
+    }
 }
 
 fn finish(

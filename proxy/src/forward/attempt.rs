@@ -15,6 +15,7 @@ use super::{Chosen, Fault, Outgoing, Tried, relay};
 use crate::app::Gateway;
 use crate::downstream::{ChannelBody, Piece};
 use crate::http::{Client1, Way};
+use crate::http1::Framing;
 use crate::http1::io::{BodyFault, put_header};
 use crate::http1::response::{self, Head};
 use crate::upstream::{ConnectError, Key, TlsPlan};
@@ -127,7 +128,7 @@ fn target(exchange: &Exchange) -> String {
 pub(super) fn head(
     job: &Job<'_>,
     exchange: &Exchange,
-    body: &Outgoing,
+    framing: Framing,
     host: Option<&HeaderValue>,
 ) -> BytesMut {
     let mut out = BytesMut::with_capacity(1024);
@@ -138,15 +139,34 @@ pub(super) fn head(
     if let Some(host) = host {
         put_header(&mut out, &header::HOST, host);
     }
-    for (name, value) in job.headers {
+    for (name, value) in job.headers.iter().filter(|(name, _)| *name != header::CONTENT_LENGTH) {
         put_header(&mut out, name, value);
     }
-    if matches!(body, Outgoing::Streaming(..)) && !job.headers.contains_key(header::CONTENT_LENGTH)
-    {
-        out.put_slice(b"Transfer-Encoding: chunked\r\n");
+    match framing {
+        Framing::Length(length) => {
+            put_header(&mut out, &header::CONTENT_LENGTH, &HeaderValue::from(length));
+        }
+        Framing::Chunked => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
+        Framing::None | Framing::UntilClose => {}
     }
     out.put_slice(b"\r\n");
     out
+}
+
+/// How the body will be framed. That follows from the body alone: whatever clients and plugins do to headers, what is
+/// announced is what is sent.
+pub(super) fn framing(headers: &HeaderMap, body: &Outgoing) -> Framing {
+    match body {
+        Outgoing::Empty | Outgoing::Spent if headers.contains_key(header::CONTENT_LENGTH) => {
+            Framing::Length(0)
+        }
+        Outgoing::Empty | Outgoing::Spent => Framing::None,
+        Outgoing::Whole(bytes) => Framing::Length(bytes.len() as u64),
+        Outgoing::Streaming(first, rest) => match rest.left() {
+            Some(left) => Framing::Length(left + first.len() as u64),
+            None => Framing::Chunked,
+        },
+    }
 }
 
 type Wire = (Option<HeaderValue>, Option<TlsPlan>);
@@ -171,9 +191,10 @@ async fn http1(
             return Tried::Failed(fault(&error));
         }
     };
-    let head = head(job, exchange, body, host.as_ref());
+    let framing = framing(job.headers, body);
+    let head = head(job, exchange, framing, host.as_ref());
     let method = exchange.request.method.clone();
-    let chunked = !job.headers.contains_key(header::CONTENT_LENGTH);
+    let chunked = framing == Framing::Chunked;
     let reused = connection.reused;
     let (mut from, mut to) = tokio::io::split(connection.io);
     let buffer = &mut connection.buffer;

@@ -46,7 +46,9 @@ pub(super) async fn send(
     let Ok(chosen) = chooser.next().await else { return };
     let patience = Limits::new(service, &Wishes::default()).patience();
     let job = Job { gateway, way, service, chosen: &chosen, headers, patience, unwanted: &[] };
-    let mut copy = attempt::head(&job, exchange, &Outgoing::Empty, job.host(exchange).as_ref());
+    let whole = if body.is_empty() { Outgoing::Empty } else { Outgoing::Whole(body.clone()) };
+    let framing = attempt::framing(headers, &whole);
+    let mut copy = attempt::head(&job, exchange, framing, job.host(exchange).as_ref());
     copy.extend_from_slice(&body);
     let address = chosen.address;
     tokio::spawn(async move {

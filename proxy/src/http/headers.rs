@@ -63,7 +63,7 @@ pub fn upstream_headers(gateway: &Gateway, way: &Way<'_>, exchange: &Exchange) -
     for (name, value) in &request.headers {
         let named =
             dropped.split(',').any(|token| token.trim().eq_ignore_ascii_case(name.as_str()));
-        if !is_own(name) && !named {
+        if !is_own(name) && !named && !is_disguised(name) {
             headers.append(name.clone(), value.clone());
         }
     }
@@ -113,6 +113,14 @@ fn is_own(name: &HeaderName) -> bool {
             | "x-kong-request-debug-log"
             | "http2-settings"
     )
+}
+
+/// Whether the name becomes one that the gateway answers for once a server behind it takes `_` for `-`, as CGI and its
+/// heirs do.
+fn is_disguised(name: &HeaderName) -> bool {
+    name.as_str().contains('_')
+        && HeaderName::try_from(name.as_str().replace('_', "-"))
+            .is_ok_and(|name| is_own(&name) || name == header::CONTENT_LENGTH)
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {

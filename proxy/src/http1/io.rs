@@ -26,12 +26,17 @@ pub struct Reader {
     io: Box<dyn AsyncRead + Send + Unpin>,
     /// Bytes that nobody has taken yet.
     pub buffer: BytesMut,
+    patience: Duration,
 }
 
 impl Reader {
-    /// A reader that starts with bytes already read.
-    pub fn new(io: Box<dyn AsyncRead + Send + Unpin>, buffer: BytesMut) -> Self {
-        Self { io, buffer }
+    /// A reader that starts with bytes already read, and waits so long for the rest of a head.
+    pub fn new(
+        io: Box<dyn AsyncRead + Send + Unpin>,
+        buffer: BytesMut,
+        patience: Duration,
+    ) -> Self {
+        Self { io, buffer, patience }
     }
 
     /// Reads some more; 0 at the end.
@@ -51,7 +56,8 @@ impl Reader {
                     whole @ (Parsed::Head(_) | Parsed::Refused(_)) => return Ok(Some(whole)),
                 }
             }
-            let deadline = begun.map_or_else(|| Instant::now() + idle, |begun| begun + PATIENCE);
+            let deadline =
+                begun.map_or_else(|| Instant::now() + idle, |begun| begun + self.patience);
             let filled = timeout_at(deadline, self.fill()).await;
             begun.get_or_insert_with(Instant::now);
             match filled {

@@ -1,5 +1,17 @@
 //! Tests of the gateway as its clients see it.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
+mod fuzz;
+mod gateway;
+mod h2spec;
+mod hygiene;
+mod limits;
 mod recorded;
+mod trouble;
+mod websocket;
