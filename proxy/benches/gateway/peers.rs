@@ -377,7 +377,7 @@ impl Changes {
             json!({ "_format_version": "3.0", "services": services, "upstreams": upstreams });
         let text = text.to_string();
         let flavor = kong::schema::Flavor::TraditionalCompatible;
-        let context = Context { now: 0.0, seed: 0, flavor, judge: &Lenient };
+        let context = Context { now: 1.5, seed: 0, flavor, judge: &Lenient };
         let declared = kong::declarative::decode(text.as_bytes(), &context)
             .map_err(|rejection| anyhow::anyhow!("{}", rejection.to_json(true)))?;
         let target = declared.values("targets").next().context("no target")?;
