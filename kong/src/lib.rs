@@ -15,3 +15,4 @@ pub mod path;
 pub mod pattern;
 pub mod schema;
 pub mod tag;
+pub mod vault;

@@ -68,7 +68,7 @@ impl Node {
         Arc::new(Self {
             gateway: Arc::clone(gateway),
             loading: tokio::sync::Mutex::new(()),
-            term: AtomicU64::new(0),
+            term: AtomicU64::new(gateway.disk.term()),
             draining: AtomicBool::new(false),
         })
     }
@@ -425,4 +425,10 @@ where
     if let Err(error) = ended {
         tracing::debug!(error, "admin connection ended early");
     }
+}
+
+/// A configuration for tests of other parts.
+#[cfg(test)]
+pub(crate) fn decode_text(text: &[u8]) -> Declared {
+    config::decode(Flavor::TraditionalCompatible, text).unwrap_or_default()
 }

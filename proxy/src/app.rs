@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use http::HeaderValue;
-use proxy_core::plugin::{Context, Lasting, Services};
+use proxy_core::plugin::{Context, Lasting, Secrets, Services};
 use runtime::{Shutdown, Tasks, shutdown};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -21,6 +21,7 @@ use crate::settings::{Listen, Settings};
 use crate::state::{Disk, State};
 use crate::tls::{self, Basics};
 use crate::upstream::Pool;
+use crate::vault::{self, Vaults};
 use crate::{admin, entrance, listen, stream};
 
 /// What is counted for `GET /status`.
@@ -58,6 +59,8 @@ pub struct Gateway {
     pub node: uuid::Uuid,
     /// What plugins share.
     pub plugins: Context,
+    /// What references to secrets mean.
+    pub vaults: Arc<Vaults>,
     /// Whether the gateway is going down.
     pub shutdown: Shutdown,
     date: arc_swap::ArcSwap<(u64, HeaderValue)>,
@@ -74,7 +77,13 @@ impl Gateway {
         let (verified, unverified) = tls::for_plugins(Arc::new(trusted(&settings)));
         let node = uuid::Uuid::new_v4();
         let services: Arc<dyn Services> = Arc::new(World::new(node, verified, unverified));
-        let plugins = Context { services, lasting: Arc::new(Lasting::default()) };
+        let vaults = Arc::new(Vaults::new(&settings.raw, Arc::clone(&services)));
+        let plugins = Context {
+            services,
+            lasting: Arc::new(Lasting::default()),
+            secrets: Arc::clone(&vaults) as Arc<dyn Secrets>,
+            tracing: settings.tracing,
+        };
         let basics = Basics {
             default: Arc::new(
                 tls::Defaults::new().context("failed to make the default certificate")?,
@@ -82,7 +91,12 @@ impl Gateway {
             trusted: Arc::new(trusted(&settings)),
             verify: settings.tls_verify,
         };
-        let state = State::new(settings.flavor, plugins.clone(), basics, Arc::clone(&dns))?;
+        let state = State::new(
+            settings.flavor,
+            plugins.clone(),
+            basics,
+            (Arc::clone(&dns), Arc::clone(&vaults)),
+        )?;
         Ok(Self {
             disk: Disk::new(&settings.prefix),
             access_log: AccessLog::open(settings.access_log.as_deref(), settings.log_json)?,
@@ -94,6 +108,7 @@ impl Gateway {
             product: HeaderValue::from_static(PRODUCT),
             node,
             plugins,
+            vaults,
             shutdown,
             date: arc_swap::ArcSwap::from_pointee((0, HeaderValue::from_static(""))),
             started: Instant::now(),
@@ -187,6 +202,20 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             () = tokio::time::sleep(Duration::from_secs(30)) => true,
         } {
             sweeping.pool.sweep();
+        }
+        Ok(())
+    });
+    let (asking, stop) = (Arc::clone(&gateway), shutdown.clone());
+    tasks.spawn("secrets", async move {
+        // Biased: a stop wins over another question.
+        while tokio::select! {
+            biased;
+            () = stop.requested() => false,
+            () = tokio::time::sleep(asking.vaults.refresh().unwrap_or(vault::REFRESH)) => true,
+        } {
+            if let Err(error) = asking.state.refresh().await {
+                tracing::error!(%error, "failed to use changed secrets");
+            }
         }
         Ok(())
     });

@@ -26,3 +26,4 @@ pub mod state;
 pub mod stream;
 pub mod tls;
 pub mod upstream;
+pub mod vault;

@@ -121,6 +121,16 @@ impl Shown {
     }
 }
 
+/// `tracing_instrumentations` and `tracing_sampling_rate`.
+fn tracing(raw: &Raw) -> Result<Option<f64>, SettingsError> {
+    if matches!(raw.get("tracing_instrumentations"), None | Some("" | "off")) {
+        return Ok(None);
+    }
+    let rate = raw.get("tracing_sampling_rate").unwrap_or("0.01");
+    let parsed = rate.parse().ok().filter(|rate| (0.0..=1.0).contains(rate));
+    parsed.map(Some).ok_or_else(|| wrong("tracing_sampling_rate", rate))
+}
+
 /// The gateway's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -158,6 +168,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Where each request is written, if anywhere.
     pub access_log: Option<PathBuf>,
+    /// The share of traces that are kept, where any are recorded.
+    pub tracing: Option<f64>,
     /// What is logged.
     pub log_level: String,
     /// Whether logs are JSON.
@@ -198,6 +210,7 @@ impl Settings {
             headers: Shown::parse(
                 raw.get("headers").unwrap_or("server_tokens, latency_tokens, X-Kong-Request-Id"),
             ),
+            tracing: tracing(&raw)?,
             tls_verify: raw.is_on("tls_certificate_verify", false)?,
             trusted_certificates: trusted_files(
                 raw.get("lua_ssl_trusted_certificate").unwrap_or("system"),

@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 use crate::dns::Dns;
 use crate::live::{LiveMap, advance, advance_some};
 use crate::tls::{Basics, Store};
+use crate::vault::Vaults;
 
 pub use disk::{Disk, DiskError, Kept};
 
@@ -52,6 +53,7 @@ pub struct State {
     context: Context,
     basics: Basics,
     dns: Arc<Dns>,
+    vaults: Arc<Vaults>,
 }
 
 impl State {
@@ -60,7 +62,7 @@ impl State {
         flavor: Flavor,
         context: Context,
         basics: Basics,
-        dns: Arc<Dns>,
+        (dns, vaults): (Arc<Dns>, Arc<Vaults>),
     ) -> Result<Self, CompileError> {
         let table = Table::compile(&Declared::default(), flavor, &context)?;
         let tls = Arc::new(Store::new(&table, &basics));
@@ -74,7 +76,7 @@ impl State {
         };
         let current = ArcSwap::from_pointee(generation);
         let (change, numbers) = (Mutex::new(()), AtomicU64::new(0));
-        Ok(Self { current, change, numbers, flavor, context, basics, dns })
+        Ok(Self { current, change, numbers, flavor, context, basics, dns, vaults })
     }
 
     /// The generation that a request reads.
@@ -91,6 +93,10 @@ impl State {
     ) -> Result<(), CompileError> {
         let hash = entities.hash().to_string();
         let Some(ids) = ids else { return self.apply(entities, &hash).await.map(drop) };
+        let secret = |kind: &&str| ids.contains_key(kind);
+        if ["plugins", "certificates", "vaults"].iter().any(secret) {
+            self.vaults.prepare(&entities).await;
+        }
         let _one_at_a_time = self.change.lock().await;
         let old = self.current();
         let change = Change { from: &old.entities, to: &entities, ids };
@@ -129,7 +135,26 @@ impl State {
         entities: Arc<Declared>,
         hash: &str,
     ) -> Result<Arc<Generation>, CompileError> {
+        self.vaults.prepare(&entities).await;
         let _one_at_a_time = self.change.lock().await;
+        self.compile(entities, hash).await
+    }
+
+    /// Asks the vaults again, and compiles what is at work anew where a secret changed.
+    pub async fn refresh(&self) -> Result<(), CompileError> {
+        if !self.vaults.prepare(&self.current().entities).await {
+            return Ok(());
+        }
+        let _one_at_a_time = self.change.lock().await;
+        let current = self.current();
+        self.compile(Arc::clone(&current.entities), &current.hash).await.map(drop)
+    }
+
+    async fn compile(
+        &self,
+        entities: Arc<Declared>,
+        hash: &str,
+    ) -> Result<Arc<Generation>, CompileError> {
         let old = self.current();
         let (flavor, context, source) = (self.flavor, self.context.clone(), Arc::clone(&entities));
         let compile = move || Table::compile(source.as_ref(), flavor, &context);

@@ -63,7 +63,7 @@ enum Variants {
     /// `name` names a plugin.
     Plugin(BTreeMap<&'static str, Record>),
     /// `name` names a kind of vault.
-    Vault(Record),
+    Vault(BTreeMap<&'static str, Record>),
     /// The first of `protocols` decides.
     Route(Box<route::Variants>),
 }
@@ -126,8 +126,10 @@ impl EntitySchema {
                 },
                 Ok,
             ),
-            Variants::Vault(record) if name == "env" => Ok(record),
-            _ => refuse("name", format!("vault '{name}' is not installed")),
+            Variants::Vault(all) => all
+                .get(name)
+                .map_or_else(|| refuse("name", format!("vault '{name}' is not installed")), Ok),
+            Variants::None | Variants::Route(_) => Ok(&self.record),
         }
     }
 
@@ -160,7 +162,7 @@ static ENTITIES: LazyLock<Vec<EntitySchema>> = LazyLock::new(|| {
         tls::key_sets(),
         tls::keys(),
         EntitySchema {
-            variants: Variants::Vault(vault_env(&tls::vault_record())),
+            variants: Variants::Vault(vaults(&tls::vault_record())),
             ..EntitySchema::new("vaults", tls::vault_record())
                 .named_by("prefix")
                 .keyed_by(&["prefix"])
@@ -193,8 +195,30 @@ fn overlay(base: &Record, over: &Record) -> Record {
     record
 }
 
-fn vault_env(base: &Record) -> Record {
-    overlay(base, &env_vault())
+fn vaults(base: &Record) -> BTreeMap<&'static str, Record> {
+    BTreeMap::from([("env", overlay(base, &env_vault())), ("hcv", overlay(base, &hcv_vault()))])
+}
+
+/// What `GET /schemas/vaults/hcv` says: HashiCorp's vault.
+#[must_use]
+pub fn hcv_vault() -> Record {
+    let text = |default: &str| Field::string().required().default(default);
+    let seconds = || Field::number().gt(0);
+    let config = Field::record([
+        ("protocol", text("http").one_of(&["http", "https"])),
+        ("host", text("127.0.0.1")),
+        ("port", super::typedef::port().required().default(8_200)),
+        ("namespace", Field::string()),
+        ("mount", text("secret")),
+        ("kv", text("v1").one_of(&["v1", "v2"])),
+        ("token", Field::string().encrypted().referenceable()),
+        ("auth_method", text("token").one_of(&["token", "kubernetes"])),
+        ("kube_role", Field::string()),
+        ("kube_auth_path", Field::string().default("kubernetes")),
+        ("kube_api_token_file", Field::string()),
+        ("ttl", seconds()),
+    ]);
+    Record::new([("config", config.required())])
 }
 
 /// What `GET /schemas/vaults/env` says.

@@ -101,7 +101,7 @@ impl Table {
             udp: Arc::new(udp.router(flavor)?),
             upstreams: upstreams(entities, &stream_hosts)?,
             stream_hosts: Arc::new(stream_hosts),
-            certificates: Arc::new(certificates(entities)?),
+            certificates: Arc::new(certificates(entities, context)?),
             snis: Arc::new(snis(entities)?),
             authorities: Arc::new(authorities(entities)),
             unmatched: plugins.unmatched(),
@@ -227,14 +227,23 @@ fn upstreams(
     Ok(all)
 }
 
-fn certificates(entities: &dyn Entities) -> Result<HashMap<Box<str>, Certificate>, CompileError> {
+fn certificates(
+    entities: &dyn Entities,
+    context: &Context,
+) -> Result<HashMap<Box<str>, Certificate>, CompileError> {
+    let secret = |text: String| -> Box<str> {
+        match kong::vault::Reference::parse(&text) {
+            Some(reference) => context.secrets.get(&reference).unwrap_or_default().into(),
+            None => text.into(),
+        }
+    };
     let mut all = HashMap::new();
     for document in entities.of("certificates") {
         let source: CertificateEntity = read("certificates", document)?;
         let alternative =
-            source.cert_alt.zip(source.key_alt).map(|(cert, key)| (cert.into(), key.into()));
+            source.cert_alt.zip(source.key_alt).map(|(cert, key)| (secret(cert), secret(key)));
         let certificate =
-            Certificate { chain: source.cert.into(), key: source.key.into(), alternative };
+            Certificate { chain: secret(source.cert), key: secret(source.key), alternative };
         all.insert(source.id.to_string().into(), certificate);
     }
     Ok(all)

@@ -232,6 +232,22 @@ pub(crate) fn texts(value: Option<&Value>) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// Where secrets come from. The values never leave the compiled configuration.
+pub trait Secrets: Send + Sync {
+    /// The secret that a reference means, if it can be had.
+    fn get(&self, reference: &kong::vault::Reference) -> Option<String>;
+}
+
+/// A gateway without vaults: every reference is empty.
+#[derive(Debug, Default)]
+pub struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn get(&self, _reference: &kong::vault::Reference) -> Option<String> {
+        None
+    }
+}
+
 /// What all plugins share with the world.
 #[derive(Clone)]
 pub struct Context {
@@ -239,6 +255,10 @@ pub struct Context {
     pub services: Arc<dyn Services>,
     /// What outlives configurations.
     pub lasting: Arc<Lasting>,
+    /// What `{vault://…}` stands for.
+    pub secrets: Arc<dyn Secrets>,
+    /// The share of traces that are kept, where the gateway records any.
+    pub tracing: Option<f64>,
 }
 
 /// Why a plugin that passed validation cannot be run here.

@@ -152,6 +152,9 @@ fn fence(node: &Node, call: &Call) -> Result<(), Reply> {
         let body = json!({ "message": "the push is of an older leadership", "term": seen });
         return Err(Reply::json(StatusCode::CONFLICT, body));
     }
+    if term > seen {
+        note(node.gateway.disk.save_term(term));
+    }
     Ok(())
 }
 

@@ -220,6 +220,7 @@ pub(super) fn plugin_config(name: &str) -> Reply {
 pub(super) fn vault_schema(name: &str) -> Reply {
     match name {
         "env" => Reply::ok(schema::entity::env_vault().to_json()),
+        "hcv" => Reply::ok(schema::entity::hcv_vault().to_json()),
         _ => no("vault", name),
     }
 }

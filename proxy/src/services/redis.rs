@@ -38,19 +38,15 @@ impl Connections {
         commands: Vec<Vec<Bytes>>,
     ) -> Result<Vec<Reply>, ServiceError> {
         let kept = self.lock().get_mut(server).and_then(Vec::pop);
-        // A kept connection may have been closed by the server meanwhile; counting twice is worse than failing, so only
-        // the connection is new on the second try, and only if nothing was answered.
-        if let Some(mut connection) = kept {
-            match within(server.timeout, connection.pipeline(&commands)).await {
-                Ok(replies) => {
-                    self.keep(server, connection);
-                    return Ok(replies);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                    return Err(unreachable(server));
-                }
-                Err(_) => {}
-            }
+        // A connection that the server has closed meanwhile is found out before anything is sent on it. What was sent
+        // is never sent again: counting twice is worse than failing.
+        if let Some(mut connection) = kept
+            && connection.is_open()
+        {
+            let replies = within(server.timeout, connection.pipeline(&commands)).await;
+            let replies = replies.map_err(|_| unreachable(server))?;
+            self.keep(server, connection);
+            return Ok(replies);
         }
         let work = async {
             let mut connection = Connection::open(server, tls).await?;
@@ -127,6 +123,15 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Whether the server has neither closed the connection nor said anything that nobody asked for.
+    fn is_open(&mut self) -> bool {
+        let mut byte = [0];
+        let mut buffer = tokio::io::ReadBuf::new(&mut byte);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let read = std::pin::Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer);
+        read.is_pending() && self.buffer.is_empty()
     }
 
     async fn pipeline(&mut self, commands: &[Vec<Bytes>]) -> std::io::Result<Vec<Reply>> {
@@ -211,6 +216,47 @@ fn line<'a>(buffer: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn server(port: u16) -> Redis {
+        Redis {
+            host: "127.0.0.1".into(),
+            port,
+            timeout: Duration::from_secs(30),
+            username: None,
+            password: None,
+            database: 0,
+            tls: None,
+        }
+    }
+
+    /// Serves one connection: answers the first command, reads the second and closes. How many it has read.
+    async fn answering_once() -> (u16, tokio::task::JoinHandle<usize>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 1024];
+            assert_ne!(stream.read(&mut buffer).await.unwrap(), 0);
+            stream.write_all(b":1\r\n").await.unwrap();
+            1 + usize::from(stream.read(&mut buffer).await.unwrap() > 0)
+        });
+        (port, served)
+    }
+
+    fn count() -> Vec<Vec<Bytes>> {
+        vec![vec![Bytes::from_static(b"INCR"), Bytes::from_static(b"a")]]
+    }
+
+    #[tokio::test]
+    async fn a_command_that_was_sent_is_not_sent_again() {
+        // The connection takes a second command and closes without an answer.
+        let (port, served) = answering_once().await;
+        let connections = Connections::default();
+        let server = server(port);
+        assert_eq!(connections.run(&server, None, count()).await.unwrap(), [Reply::Integer(1)]);
+        assert!(connections.run(&server, None, count()).await.is_err());
+        assert_eq!(served.await.unwrap(), 2);
+    }
 
     fn check(bytes: &[u8], want: impl Into<Option<Reply>>) {
         let mut at = 0;

@@ -77,6 +77,23 @@ impl Disk {
         Ok(file.metadata()?.len() > ENOUGH)
     }
 
+    /// The newest leadership that was seen, so that an older one is known after a restart too.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        let text = fs::read_to_string(self.path.with_extension("term")).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    /// Keeps the newest leadership.
+    pub fn save_term(&self, term: u64) -> Result<(), DiskError> {
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let beside = self.path.with_extension("term-new");
+        write_synced(&beside, &[term.to_string().as_bytes()])?;
+        Ok(fs::rename(&beside, self.path.with_extension("term"))?)
+    }
+
     fn changes(&self) -> PathBuf {
         self.path.with_extension("changes")
     }
@@ -143,6 +160,14 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_leadership_is_known_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Disk::new(folder.path()).term(), 0);
+        Disk::new(folder.path()).save_term(7).unwrap();
+        assert_eq!(Disk::new(folder.path()).term(), 7);
+    }
 
     #[test]
     fn a_kept_configuration_comes_back_and_a_torn_one_is_known() {

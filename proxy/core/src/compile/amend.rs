@@ -39,7 +39,7 @@ impl Table {
         let mut table = self.clone();
         let touched = |kind| change.ids.contains_key(kind);
         if touched("certificates") {
-            table.certificates = Arc::new(certificates(change.to)?);
+            table.certificates = Arc::new(certificates(change.to, context)?);
         }
         if touched("snis") {
             table.snis = Arc::new(snis(change.to)?);

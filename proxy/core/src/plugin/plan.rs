@@ -78,9 +78,10 @@ impl Plugins {
         let name = entity.get("name").and_then(Value::as_str).unwrap_or_default();
         let definition =
             definition(name).ok_or_else(|| BuildError::Unsupported(name.to_owned()))?;
+        let resolved = resolved(name, entity, context);
         let config = Config {
             id: entity.get("id").and_then(Value::as_str).unwrap_or_default(),
-            config: entity.get("config").unwrap_or(&Value::Null),
+            config: resolved.as_ref().or(entity.get("config")).unwrap_or(&Value::Null),
             route: reference(entity, "route"),
             service: reference(entity, "service"),
             directory: &self.directory,
@@ -141,6 +142,18 @@ impl Plugins {
         self.plans.insert(key, Arc::clone(&plan));
         plan
     }
+}
+
+/// The configuration with its secrets, where it refers to any.
+fn resolved(name: &str, entity: &Value, context: &Context) -> Option<Value> {
+    let config = entity.get("config")?;
+    if kong::vault::references(config).is_empty() {
+        return None;
+    }
+    let schema = kong::schema::plugin::plugin(name)?;
+    let mut whole = serde_json::json!({ "config": config });
+    kong::vault::resolve(&schema.record, &mut whole, &|reference| context.secrets.get(reference));
+    whole.get_mut("config").map(Value::take)
 }
 
 /// An empty list of protocols is taken as all of them; otherwise only the difference between HTTP and streams counts.

@@ -68,7 +68,7 @@ static DEFINITIONS: &[Definition] = &[
     define("aws-lambda", 750, A, super::aws_lambda::build),
     define("azure-functions", 749, A, super::azure_functions::build),
     define("proxy-cache", 100, A.and(H), super::proxy_cache::build),
-    define("opentelemetry", 14, A, super::opentelemetry::build),
+    define("opentelemetry", 14, A.and(L), super::opentelemetry::build),
     define("prometheus", 13, L, super::prometheus::build),
     define("http-log", 12, L, super::loggers::build_http),
     define("statsd", 11, L, super::statsd::build_statsd),

@@ -110,7 +110,12 @@ impl Document {
 }
 
 pub(crate) fn context() -> Context {
-    Context { services: Arc::new(Still), lasting: Arc::default() }
+    Context {
+        services: Arc::new(Still),
+        lasting: Arc::default(),
+        secrets: Arc::new(NoSecrets),
+        tracing: None,
+    }
 }
 
 fn plan(document: Value, context: &Context) -> Arc<Plan> {
