@@ -3,11 +3,13 @@
 //! A listener with `ssl` looks at the client's hello before anything else: a route for `tls_passthrough` gets the bytes
 //! as they came, any other route the plain text. A stream that no route takes is closed without a word.
 
+mod session;
 mod udp;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -30,6 +32,8 @@ use crate::rewind::Rewind;
 use crate::settings::Listen;
 use crate::state::Generation;
 use crate::upstream::{self, ConnectError, Stream};
+
+use session::Session;
 
 pub use udp::serve as serve_udp;
 
@@ -83,7 +87,14 @@ async fn connection(
     let Some(config) = tls else {
         let generation = gateway.state.current();
         let Some(route) = find(&generation, Protocol::Tcp, None, ends) else { return Ok(()) };
-        return carry(gateway, &generation, &route, Rewind::new(ahead, stream), ends).await;
+        return carry(
+            gateway,
+            &generation,
+            &route,
+            Rewind::new(ahead, stream),
+            (Protocol::Tcp, ends),
+        )
+        .await;
     };
     named(gateway, &config, (stream, ends), ahead).await.map(drop)
 }
@@ -96,7 +107,7 @@ pub async fn by_port(
     let ends = Ends { client, local: stream.local_addr()? };
     let generation = gateway.state.current();
     let Some(route) = find(&generation, Protocol::Tcp, None, ends) else { return Ok(Some(stream)) };
-    carry(gateway, &generation, &route, stream, ends).await.map(|()| None)
+    carry(gateway, &generation, &route, stream, (Protocol::Tcp, ends)).await.map(|()| None)
 }
 
 /// Carries a TLS connection whose name a route takes; gives any other back, with what was read of it.
@@ -124,11 +135,13 @@ async fn named(
     };
     let stream = Rewind::new(ahead, stream);
     if route.protocols.has(Protocol::TlsPassthrough) {
-        return carry(gateway, &generation, &route, stream, ends).await.map(|()| None);
+        return carry(gateway, &generation, &route, stream, (Protocol::TlsPassthrough, ends))
+            .await
+            .map(|()| None);
     }
     let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
     let stream = timeout(PATIENCE, accepting).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    carry(gateway, &generation, &route, stream, ends).await.map(|()| None)
+    carry(gateway, &generation, &route, stream, (Protocol::Tls, ends)).await.map(|()| None)
 }
 
 /// Reads until the client's hello is whole; the name that it asks for.
@@ -187,23 +200,29 @@ async fn carry<S>(
     generation: &Generation,
     route: &Route,
     client: S,
-    ends: Ends,
+    (protocol, ends): (Protocol, Ends),
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let Some(service) = &route.service else { return Ok(()) };
+    let Some(mut session) = Session::begin(route, protocol, ends).await else { return Ok(()) };
     let mut chooser = Chooser::for_stream(gateway, generation, service, ends.client.ip());
     let mut left = service.retries;
     let upstream = loop {
         let chosen = chooser.next().await.map_err(|_| io::ErrorKind::HostUnreachable)?;
         match dial(generation, service, &chosen.host, chosen.address).await {
-            Ok(stream) => break stream,
+            Ok(stream) => {
+                session.tries(chosen.address, false);
+                break stream;
+            }
             Err(error) => {
+                session.tries(chosen.address, true);
                 let timed_out = matches!(error, ConnectError::Timeout);
                 chooser
                     .report(&chosen, if timed_out { Report::Timeout } else { Report::TcpFailure });
                 if left == 0 {
+                    session.end((0, 0));
                     return Err(io::Error::other(error));
                 }
                 left -= 1;
@@ -211,7 +230,17 @@ where
             }
         }
     };
-    pump(client, upstream, service.read_timeout).await
+    let said = Said::default();
+    let pumped = pump(client, upstream, service.read_timeout, &said).await;
+    session.end((said.up.into_inner(), said.down.into_inner()));
+    pumped
+}
+
+/// Bytes carried so far.
+#[derive(Default)]
+struct Said {
+    up: AtomicU64,
+    down: AtomicU64,
 }
 
 async fn dial(
@@ -238,7 +267,7 @@ async fn dial(
 }
 
 /// Carries bytes until both sides have ended, or neither has said anything for so long.
-async fn pump<A, B>(client: A, upstream: B, silence: Duration) -> io::Result<()>
+async fn pump<A, B>(client: A, upstream: B, silence: Duration, said: &Said) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -246,8 +275,8 @@ where
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_upstream, mut to_upstream) = tokio::io::split(upstream);
     let (heard, _) = tokio::sync::watch::channel(());
-    let up = copy(&mut from_client, &mut to_upstream, &heard);
-    let down = copy(&mut from_upstream, &mut to_client, &heard);
+    let up = copy(&mut from_client, &mut to_upstream, &heard, &said.up);
+    let down = copy(&mut from_upstream, &mut to_client, &heard, &said.down);
     let mut listener = heard.subscribe();
     let quiet = async { while let Ok(Ok(())) = timeout(silence, listener.changed()).await {} };
     // Biased: bytes that are here win over the end of patience.
@@ -262,6 +291,7 @@ async fn copy<R, W>(
     from: &mut R,
     to: &mut W,
     heard: &tokio::sync::watch::Sender<()>,
+    said: &AtomicU64,
 ) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
@@ -274,6 +304,7 @@ where
             return to.shutdown().await;
         }
         heard.send_replace(());
+        said.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         to.write_all(&buffer.split()).await?;
         to.flush().await?;
     }

@@ -61,6 +61,7 @@ impl Table {
         let services = services(entities, documents)?;
         let mut routes = Vec::new();
         let mut http = Rules::default();
+        let mut of_streams = None;
         let (mut tcp, mut tls, mut udp) = (Rules::default(), Rules::default(), Rules::default());
         for one in entities.of("routes") {
             let mut source: RouteEntity = read("routes", one)?;
@@ -84,14 +85,21 @@ impl Table {
             for (_, list) in lists.into_iter().filter(|(takes, _)| *takes) {
                 list.add(rule.clone(), place);
             }
-            if protocols.is_http() {
+            let own = if protocols.is_http() {
                 http.add(rule, place);
-            }
+                &mut plugins
+            } else {
+                // Few configurations have streams, so their plugins are built when the first one comes.
+                match &mut of_streams {
+                    Some(built) => built,
+                    none => none.insert(Plugins::for_streams(entities, context)?),
+                }
+            };
             let document = documents.then_some(one);
-            routes.push(Arc::new(route(&source, service, &mut plugins, document, flavor)));
+            routes.push(Arc::new(route(&source, service, own, document, flavor)));
         }
-        let of_streams = services.values().flatten().filter(|service| !service.speaks_http());
-        let stream_hosts = of_streams.map(|service| service.host.clone()).collect();
+        let spoken = services.values().flatten().filter(|service| !service.speaks_http());
+        let stream_hosts = spoken.map(|service| service.host.clone()).collect();
         Ok(Self {
             flavor,
             routes: Arc::new(routes),

@@ -12,6 +12,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::session::Session;
 use super::{Ends, find};
 use crate::app::Gateway;
 use crate::forward::choose::Chooser;
@@ -91,6 +92,9 @@ async fn session(
     let generation = gateway.state.current();
     let Some(route) = find(&generation, Protocol::Udp, None, ends) else { return Ok(()) };
     let Some(service) = &route.service else { return Ok(()) };
+    let Some(mut session) = Session::begin(&route, Protocol::Udp, ends).await else {
+        return Ok(());
+    };
     let mut chooser = Chooser::for_stream(gateway, &generation, service, ends.client.ip());
     let chosen = chooser.next().await.map_err(|_| io::ErrorKind::HostUnreachable)?;
     let any = if chosen.address.is_ipv4() {
@@ -100,7 +104,21 @@ async fn session(
     };
     let upstream = UdpSocket::bind((any, 0)).await?;
     upstream.connect(chosen.address).await?;
-    let silence: Duration = service.read_timeout;
+    session.tries(chosen.address, false);
+    let mut said = (0, 0);
+    let ended =
+        carry((socket, &upstream), &mut datagrams, (ends, service.read_timeout), &mut said).await;
+    session.end(said);
+    ended
+}
+
+/// Carries datagrams both ways until nobody has spoken for so long; counts their bytes.
+async fn carry(
+    (socket, upstream): (&UdpSocket, &UdpSocket),
+    datagrams: &mut mpsc::Receiver<Vec<u8>>,
+    (ends, silence): (Ends, Duration),
+    said: &mut (u64, u64),
+) -> io::Result<()> {
     let mut buffer = vec![0; LARGEST];
     loop {
         let turn = async {
@@ -113,9 +131,11 @@ async fn session(
         };
         match timeout(silence, turn).await {
             Ok(Ok(Err(length))) => {
+                said.1 += length as u64;
                 socket.send_to(&buffer[..length], ends.client).await?;
             }
             Ok(Ok(Ok(Some(datagram)))) => {
+                said.0 += datagram.len() as u64;
                 upstream.send(&datagram).await?;
             }
             Ok(Ok(Ok(None))) | Err(_) => return Ok(()),

@@ -50,7 +50,7 @@ async fn start() -> (Arc<Fake>, SocketAddr) {
         .with_state(Arc::clone(&fake));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    tokio::task::spawn(async move { axum::serve(listener, router).await });
     (fake, address)
 }
 

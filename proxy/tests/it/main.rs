@@ -12,6 +12,7 @@ mod gateway;
 mod h2spec;
 mod hygiene;
 mod limits;
+mod plugins;
 mod recorded;
 mod trouble;
 mod websocket;

@@ -4,7 +4,7 @@
 //! it each plugin name has one slot: of all its instances only the most specific runs, in Kong's eight levels. Levels
 //! with a consumer are settled at the moment when the slot's turn comes in `access`, so after authentication.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -48,14 +48,36 @@ pub struct Plugins {
     unbound: Vec<usize>,
     plans: HashMap<(Option<Box<str>>, Option<Box<str>>), Arc<Plan>>,
     directory: Arc<Directory>,
+    /// The names of enabled plugins that run elsewhere: on streams, where these are for requests, or the other way.
+    elsewhere: BTreeSet<String>,
 }
 
+/// Plugins that run on streams: they look at who asks, or tell afterwards.
+const ON_STREAMS: [&str; 7] =
+    ["file-log", "http-log", "ip-restriction", "loggly", "syslog", "tcp-log", "udp-log"];
+
 impl Plugins {
-    /// Builds every enabled plugin of a configuration.
+    /// Builds every enabled plugin of a configuration that runs for requests.
     ///
     /// # Errors
     /// A plugin cannot be run by this gateway.
     pub fn build(entities: &dyn Entities, context: &Context) -> Result<Self, BuildError> {
+        Self::of(entities, context, serves_http)
+    }
+
+    /// Builds every enabled plugin of a configuration that runs for streams.
+    ///
+    /// # Errors
+    /// A plugin cannot be run by this gateway.
+    pub fn for_streams(entities: &dyn Entities, context: &Context) -> Result<Self, BuildError> {
+        Self::of(entities, context, serves_streams)
+    }
+
+    fn of(
+        entities: &dyn Entities,
+        context: &Context,
+        serves: fn(&Value) -> bool,
+    ) -> Result<Self, BuildError> {
         let mut plugins = Self {
             instances: Vec::new(),
             by_route: HashMap::new(),
@@ -63,12 +85,18 @@ impl Plugins {
             unbound: Vec::new(),
             plans: HashMap::new(),
             directory: Arc::new(Directory::build(entities)),
+            elsewhere: BTreeSet::new(),
         };
         for entity in entities.of("plugins") {
             let entity = &entity.value();
-            if entity.get("enabled").and_then(Value::as_bool) != Some(false) && serves_http(entity)
-            {
+            if entity.get("enabled").and_then(Value::as_bool) == Some(false) {
+                continue;
+            }
+            if serves(entity) {
                 plugins.add(entity, context)?;
+            } else {
+                let name = entity.get("name").and_then(Value::as_str).unwrap_or_default();
+                plugins.elsewhere.insert(name.to_owned());
             }
         }
         Ok(plugins)
@@ -110,10 +138,11 @@ impl Plugins {
         &self.directory
     }
 
-    /// Whether any enabled plugin has this name.
+    /// Whether any enabled plugin has this name, whatever it runs for.
     #[must_use]
     pub fn uses(&self, name: &str) -> bool {
-        self.instances.iter().any(|instance| instance.definition.name == name)
+        self.elsewhere.contains(name)
+            || self.instances.iter().any(|instance| instance.definition.name == name)
     }
 
     /// What runs for a request that no route took: plugins without a scope.
@@ -163,6 +192,15 @@ fn serves_http(entity: &Value) -> bool {
         || protocols.iter().any(|protocol| {
             matches!(protocol.as_str(), "http" | "https" | "grpc" | "grpcs" | "ws" | "wss")
         })
+}
+
+/// Whether a plugin takes part in streams, and can.
+fn serves_streams(entity: &Value) -> bool {
+    let name = entity.get("name").and_then(Value::as_str).unwrap_or_default();
+    let protocols = super::texts(entity.get("protocols"));
+    let streams = ["tcp", "tls", "tls_passthrough", "udp"];
+    ON_STREAMS.contains(&name)
+        && (protocols.is_empty() || protocols.iter().any(|one| streams.contains(&one.as_str())))
 }
 
 /// Instances picked because of the consumer, by slot.

@@ -77,7 +77,40 @@ pub(super) fn record(exchange: &mut Exchange, custom: &CustomFields) -> Bytes {
     Value::Object(record).to_string().into()
 }
 
+/// The record of a stream: bytes both ways in place of request and answer.
+fn stream_fields(exchange: &Exchange) -> Map<String, Value> {
+    let mut record = Map::new();
+    let (received, sent) = (exchange.request.size, exchange.response.size);
+    let mut put = |name: &str, value: Value| record.insert(name.to_owned(), value);
+    put(
+        "session",
+        json!({
+            "received": received,
+            "sent": sent,
+            "status": exchange.response.status.as_u16(),
+            "server_port": exchange.request.port,
+        }),
+    );
+    put("upstream", json!({ "received": sent, "sent": received }));
+    let latencies =
+        json!({ "kong": kong_latency(exchange), "session": exchange.moments.request() });
+    put("latencies", latencies);
+    put("tries", exchange.tries.iter().map(attempt).collect());
+    if let Some(route) = &exchange.matched.route {
+        put("route", entity(route));
+    }
+    if let Some(service) = &exchange.matched.service {
+        put("service", entity(service));
+    }
+    put("client_ip", exchange.client.ip.to_string().into());
+    put("started_at", milliseconds(exchange.moments.started).into());
+    record
+}
+
 fn fields(exchange: &Exchange) -> Map<String, Value> {
+    if matches!(exchange.request.scheme, "tcp" | "tls" | "tls_passthrough" | "udp") {
+        return stream_fields(exchange);
+    }
     let mut record = Map::new();
     let mut put = |name: &str, value: Value| record.insert(name.to_owned(), value);
     put("request", request(exchange));

@@ -23,11 +23,13 @@ struct Metric {
     rate: f64,
     tags: Vec<String>,
     identifier: Option<String>,
+    service: Option<String>,
+    workspace: Option<String>,
 }
 
 enum Dialect {
     /// Names carry everything.
-    Statsd { consumer: String, service: String },
+    Statsd { consumer: String, service: String, workspace: String, statuses: Vec<(u16, u16)> },
     /// Tags carry it.
     Datadog { service_tag: String, status_tag: String, consumer_tag: String },
 }
@@ -36,8 +38,26 @@ pub(super) fn build_statsd(config: &Config<'_>) -> Result<Box<dyn Plugin>, Build
     let dialect = Dialect::Statsd {
         consumer: config.string("consumer_identifier_default"),
         service: config.string("service_identifier_default"),
+        workspace: config.string("workspace_identifier_default"),
+        statuses: config
+            .list("allow_status_codes")
+            .iter()
+            .filter_map(|range| span(range))
+            .collect(),
     };
-    Ok(Box::new(figures(config, dialect)))
+    let mut figures = figures(config, dialect);
+    if config.flag("hostname_in_prefix") {
+        let host = config.context.services.hostname();
+        let host = host.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        figures.prefix = format!("{}.node.{host}", figures.prefix);
+    }
+    Ok(Box::new(figures))
+}
+
+/// `200-299`, both ends included.
+fn span(range: &str) -> Option<(u16, u16)> {
+    let (from, to) = range.split_once('-')?;
+    Some((from.parse().ok()?, to.parse().ok()?))
 }
 
 pub(super) fn build_datadog(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
@@ -74,6 +94,8 @@ fn figures(config: &Config<'_>, dialect: Dialect) -> Figures {
             rate: metric.get("sample_rate").and_then(Value::as_f64).unwrap_or(1.0),
             tags: super::texts(metric.get("tags")),
             identifier: text("consumer_identifier").map(str::to_owned),
+            service: text("service_identifier").map(str::to_owned),
+            workspace: text("workspace_identifier").map(str::to_owned),
         })
     };
     Figures {
@@ -89,8 +111,17 @@ impl Plugin for Figures {
     fn log(&self, exchange: &mut Exchange) {
         for metric in self.metrics.iter().filter(|metric| self.samples(metric.rate)) {
             let line = match &self.dialect {
-                Dialect::Statsd { consumer, service } => {
-                    self.statsd(exchange, metric, consumer, service)
+                Dialect::Statsd { consumer, service, workspace, statuses } => {
+                    let status = exchange.response.status.as_u16();
+                    let told = |(from, to): &(u16, u16)| (*from..=*to).contains(&status);
+                    let silent = metric.name.starts_with("status_count")
+                        && !statuses.is_empty()
+                        && !statuses.iter().any(told);
+                    if silent {
+                        None
+                    } else {
+                        self.statsd(exchange, metric, [consumer, service, workspace])
+                    }
                 }
                 Dialect::Datadog { service_tag, status_tag, consumer_tag } => {
                     self.datadog(exchange, metric, [service_tag, status_tag, consumer_tag])
@@ -117,12 +148,17 @@ impl Figures {
         &self,
         exchange: &Exchange,
         metric: &Metric,
-        consumer: &str,
-        service: &str,
+        [consumer, service, workspace]: [&String; 3],
     ) -> Option<String> {
+        let service = metric.service.as_ref().unwrap_or(service).as_str();
+        let workspace = match metric.workspace.as_ref().unwrap_or(workspace).as_str() {
+            "workspace_name" => "default",
+            _ => super::DEFAULT_WORKSPACE,
+        };
         let status = exchange.response.status.as_str();
         let service = exchange.matched.service.as_ref().map_or("unnamed", |entity| match service {
             "service_id" => &entity.id,
+            "service_name" => entity.name.as_deref().unwrap_or("unnamed"),
             "service_host" => entity.host.as_deref().unwrap_or_default(),
             _ => entity.name.as_deref().or(entity.host.as_deref()).unwrap_or("unnamed"),
         });
@@ -136,7 +172,7 @@ impl Figures {
             "request_per_user" => format!("user.{}.request.count", caller()?),
             "status_count_per_user" => format!("user.{}.status.{status}", caller()?),
             "status_count_per_workspace" => {
-                format!("workspace.{}.status.{status}", super::DEFAULT_WORKSPACE)
+                format!("workspace.{workspace}.status.{status}")
             }
             "status_count_per_user_per_route" => {
                 let route = exchange.matched.route.as_ref()?;

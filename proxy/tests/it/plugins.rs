@@ -1,0 +1,216 @@
+//! Plugins whose effect is seen beside the request: records of streams, spans, secrets of the environment.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How long anything may take on a machine under load.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Gateway {
+    process: Child,
+    proxy: SocketAddr,
+    stream: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Starts a gateway; the configuration may depend on the stream listener's port.
+fn start(environment: &[(&str, &str)], config: impl Fn(u16) -> Value) -> Gateway {
+    let folder = tempfile::tempdir().unwrap();
+    let free: Vec<TcpListener> =
+        (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<SocketAddr> = free.iter().map(|one| one.local_addr().unwrap()).collect();
+    drop(free);
+    let file = folder.path().join("kong.json");
+    std::fs::write(&file, config(ports[2].port()).to_string()).unwrap();
+    let process = Command::new(env!("CARGO_BIN_EXE_flotilla-proxy"))
+        .env("KONG_PREFIX", folder.path())
+        .env("KONG_DECLARATIVE_CONFIG", &file)
+        .env("KONG_PROXY_LISTEN", ports[0].to_string())
+        .env("KONG_ADMIN_LISTEN", ports[1].to_string())
+        .env("KONG_STATUS_LISTEN", "off")
+        .env("KONG_STREAM_LISTEN", ports[2].to_string())
+        .envs(environment.iter().copied())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let gateway = Gateway { process, proxy: ports[0], stream: ports[2], _folder: folder };
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(gateway.stream).is_err() || TcpStream::connect(gateway.proxy).is_err()
+    {
+        assert!(Instant::now() < deadline, "the gateway did not start");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    gateway
+}
+
+/// Answers every request with 200 and hands its head and body over.
+fn sink() -> (SocketAddr, Receiver<(String, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                while let Some(request) = serve(&stream) {
+                    let last = request.0.contains("connection: close");
+                    // The test may have what it wanted.
+                    let _ = sender.send(request);
+                    if last {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, receiver)
+}
+
+fn serve(mut stream: &TcpStream) -> Option<(String, Vec<u8>)> {
+    let mut read = Vec::new();
+    let mut byte = [0];
+    while !read.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        read.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&read).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
+    stream.read_exact(&mut body).ok()?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").ok()?;
+    Some((head, body))
+}
+
+fn get(address: SocketAddr, path: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn plugin(name: &str, config: &Value) -> Value {
+    json!({ "name": name, "config": config })
+}
+
+fn on_streams(name: &str, config: &Value) -> Value {
+    json!({ "name": name, "config": config, "protocols": ["tcp"] })
+}
+
+fn with_stream(port: u16, to: SocketAddr, plugins: &Value) -> Value {
+    let route = json!({ "name": "r", "protocols": ["tcp"], "destinations": [{ "port": port }] });
+    json!({ "_format_version": "3.0", "plugins": plugins, "services": [{
+        "name": "s", "protocol": "tcp", "host": "127.0.0.1", "port": to.port(), "routes": [route],
+    }]})
+}
+
+#[test]
+fn a_stream_is_logged_with_its_bytes() {
+    let (log, records) = sink();
+    let (upstream, _) = sink();
+    let endpoint = json!({ "http_endpoint": format!("http://{log}/") });
+    let gateway =
+        start(&[], |port| with_stream(port, upstream, &json!([on_streams("http-log", &endpoint)])));
+    let answer = get(gateway.stream, "/", "");
+    assert!(answer.ends_with("ok"), "{answer}");
+    let deadline = Instant::now() + PATIENCE;
+    // Earlier connections, which only looked whether it listens, are logged too.
+    let record = loop {
+        assert!(Instant::now() < deadline, "no record of the stream");
+        let (_, body) = records.recv_timeout(PATIENCE).unwrap();
+        let record: Value = serde_json::from_slice(&body).unwrap();
+        if record["session"]["sent"] != 0 {
+            break record;
+        }
+    };
+    assert_eq!(record["session"]["sent"], answer.len());
+    assert_eq!(record["upstream"]["received"], answer.len());
+    assert_eq!(record["service"]["name"], "s");
+    assert_eq!(record["route"]["name"], "r");
+    assert_eq!(record["client_ip"], "127.0.0.1");
+    assert!(record.get("request").is_none());
+}
+
+#[test]
+fn a_stream_of_a_denied_address_is_closed() {
+    let (upstream, asked) = sink();
+    let denied = on_streams("ip-restriction", &json!({ "deny": ["127.0.0.0/8"] }));
+    let gateway = start(&[], |port| with_stream(port, upstream, &json!([denied])));
+    let mut stream = TcpStream::connect(gateway.stream).unwrap();
+    let mut answer = Vec::new();
+    // The connection may be closed already.
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+    // The connection may be closed already.
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+    // A reset is as good an end as any.
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.is_empty());
+    assert!(asked.try_recv().is_err());
+}
+
+#[test]
+fn spans_are_exported_where_instrumentations_are_on() {
+    let (collector, spans) = sink();
+    let (upstream, _) = sink();
+    let config = json!({
+        "traces_endpoint": format!("http://{collector}/v1/traces"),
+        "sampling_rate": 1,
+        "resource_attributes": { "service.name": "edge" },
+        "headers": { "X-Token": "t" },
+        "queue": { "max_coalescing_delay": 0.01 },
+    });
+    let gateway = start(&[("KONG_TRACING_INSTRUMENTATIONS", "all")], |_| {
+        json!({ "_format_version": "3.0", "plugins": [plugin("opentelemetry", &config)], "services": [{
+            "name": "s", "url": format!("http://{upstream}"), "routes": [{ "name": "r", "paths": ["/"] }],
+        }]})
+    });
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    get(gateway.proxy, "/", &format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n"));
+    let (head, body) = spans.recv_timeout(PATIENCE).unwrap();
+    assert!(head.contains("content-type: application/x-protobuf") && head.contains("x-token: t"));
+    let has = |text: &[u8]| body.windows(text.len()).any(|window| window == text);
+    let id: Vec<u8> =
+        (0..16).map(|at| u8::from_str_radix(&trace[at * 2..at * 2 + 2], 16).unwrap()).collect();
+    assert!(has(&id) && has(b"kong.balancer") && has(b"edge") && has(b"http.status_code"));
+}
+
+#[test]
+fn a_secret_of_the_environment_is_used() {
+    let value = "{vault://env/upstream-token}";
+    let (upstream, asked) = sink();
+    let headers = plugin(
+        "ai-proxy",
+        &json!({
+            "route_type": "preserve",
+            "auth": { "header_name": "X-Token", "header_value": value },
+            "model": { "provider": "openai", "name": "m", "options": { "upstream_url": format!("http://{upstream}/") } },
+        }),
+    );
+    let gateway = start(&[("UPSTREAM_TOKEN", "s3cret")], |_| {
+        json!({ "_format_version": "3.0", "plugins": [headers], "services": [{
+            "name": "s", "url": format!("http://{upstream}"), "routes": [{ "name": "r", "paths": ["/"] }],
+        }]})
+    });
+    let mut stream = TcpStream::connect(gateway.proxy).unwrap();
+    let body = json!({ "prompt": "hello" }).to_string();
+    let length = body.len();
+    write!(stream, "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    let (head, _) = asked.recv_timeout(PATIENCE).unwrap();
+    assert!(head.contains("x-token: s3cret"), "{head}");
+}
