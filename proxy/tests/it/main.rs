@@ -9,6 +9,7 @@
 
 mod fuzz;
 mod gateway;
+mod gateway_api;
 mod h2spec;
 mod hygiene;
 mod limits;
