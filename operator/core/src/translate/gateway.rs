@@ -28,6 +28,7 @@ use crate::gateway_api::ParentRef;
 use attach::{Attachment, Gateways, RouteView, Slot};
 use frame::Place;
 
+pub(super) use backend::refusal;
 pub(super) use policy::{BackendTls, ByService, backend_tls};
 
 /// Adds the rules of all routes that a Gateway of ours admits.

@@ -32,7 +32,7 @@ pub(super) fn assemble<'a>(
     policies: &ByService<'a, BackendTls<'a>>,
     known: &mut BTreeSet<String>,
 ) -> (Option<Assembled<'a>>, Option<Upstream>) {
-    let ServiceRule { mut service, backends, parent, routes, plugins } = rule;
+    let ServiceRule { mut service, backends, parent, routes, mut plugins } = rule;
     let name = service.name.clone().unwrap_or_default();
     let (found, agreed) = resolve(ctx, parent, &name, &backends);
     let pairs: Vec<(Backend<'a>, Option<Resolved<'a>>)> =
@@ -72,7 +72,9 @@ pub(super) fn assemble<'a>(
         }
     }
     let mut upstream = upstream(ctx, &mut service, known, (parent, &pairs, &distinct));
-    if let Some((resolved, tls)) = covered {
+    if covered.is_some_and(|(_, tls)| tls.broken) {
+        plugins.push(super::gateway::refusal("the BackendTLSPolicy of the backend is not valid"));
+    } else if let Some((resolved, tls)) = covered {
         verify_backend(ctx, &mut service, resolved.origin, tls);
         if let Some(upstream) = &mut upstream {
             upstream.host_header = Some(tls.hostname.to_owned());

@@ -100,6 +100,11 @@ fn faults(scene: &Scene<'_>, policy: &BackendTlsPolicy) -> (Fault, Fault) {
     let Some(Verdict::Rejected { reason, message }) = scene.verdict(&object) else {
         return (None, None);
     };
+    let known = |kind: &str| matches!(kind, "Secret" | "ConfigMap");
+    if policy.spec.validation.ca_certificate_refs.iter().any(|one| !known(&one.kind)) {
+        let fault = |reason| Some((reason, message.clone()));
+        return (fault("NoValidCACertificate"), fault("InvalidKind"));
+    }
     match reason {
         Reason::Conflicted => (Some(("Conflicted", message.clone())), None),
         Reason::RefNotFound | Reason::RefNotPermitted => (

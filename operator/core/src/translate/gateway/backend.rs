@@ -143,9 +143,14 @@ pub(super) fn protocol<F>(
 
 /// The answer of a service none of whose backends exists.
 pub(super) fn termination() -> Plugin {
+    refusal("no existing backendRef provided")
+}
+
+/// An answer with 500 instead of a request to any backend.
+pub(crate) fn refusal(message: &str) -> Plugin {
     let mut config = Map::new();
     config.insert("status_code".to_owned(), json!(500));
-    config.insert("message".to_owned(), json!("no existing backendRef provided"));
+    config.insert("message".to_owned(), json!(message));
     Plugin {
         name: Some("request-termination".to_owned()),
         config: Some(config),

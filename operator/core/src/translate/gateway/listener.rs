@@ -197,7 +197,7 @@ fn secret_fault(
 }
 
 /// Whether bytes hold a PEM block whose label ends so, with content that decodes.
-fn holds_pem(bytes: &[u8], label: &str) -> bool {
+pub(super) fn holds_pem(bytes: &[u8], label: &str) -> bool {
     let blocks = x509_parser::pem::Pem::iter_from_buffer(bytes);
     blocks
         .filter_map(Result::ok)

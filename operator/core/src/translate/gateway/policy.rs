@@ -8,9 +8,12 @@ use std::collections::btree_map::Entry;
 
 use super::super::Context;
 use super::attach::{Gateways, RouteView};
+use super::listener;
 use crate::gateway_api::{BackendTlsPolicy, LocalRef, PolicyTargetRef};
 use crate::object::{Kind, Object as _};
+use crate::options::Engine;
 use crate::outcome::Reason;
+use crate::snapshot::Snapshot;
 
 /// What a policy demands of connections to a Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +26,12 @@ pub(crate) struct BackendTls<'a> {
     pub(crate) ca_config_maps: Vec<&'a str>,
     /// How many certificates may stand between the server's and the authority's.
     pub(crate) verify_depth: Option<u8>,
+    /// The policy cannot be followed: nothing may be sent to the Service.
+    pub(crate) broken: bool,
 }
 
+/// Where an authority stands in a Secret or ConfigMap.
+const AUTHORITY: &str = "ca.crt";
 /// The option that sets the verification depth.
 const VERIFY_DEPTH: &str = "tls-verify-depth";
 
@@ -67,7 +74,16 @@ pub(crate) fn backend_tls<'a>(ctx: &mut Context<'a>) -> ByService<'a, BackendTls
                     }
                 }
             }
-            Err((reason, message)) => ctx.outcomes.fail(policy.reference(), reason, message),
+            Err((reason, message)) => {
+                ctx.outcomes.fail(policy.reference(), reason, message);
+                // Kong's own controller goes on in clear text; our own proxies send nothing instead.
+                if ctx.options.engine == Engine::Flotilla {
+                    let broken = BackendTls { broken: true, ..BackendTls::default() };
+                    for name in served {
+                        found.entry((namespace, name)).or_insert_with(|| broken.clone());
+                    }
+                }
+            }
         }
     }
     found
@@ -131,6 +147,12 @@ fn read<'a>(
             let message = format!("caCertificateRefs: {kind} {namespace}/{name} does not exist");
             return Err((Reason::RefNotFound, message));
         }
+        let own = ctx.options.engine == Engine::Flotilla;
+        if own && !holds_authority(ctx.snapshot, kind, namespace, name) {
+            let message =
+                format!("caCertificateRefs: {kind} {namespace}/{name} holds no authority");
+            return Err((Reason::RefNotFound, message));
+        }
         list.push(name);
     }
     tls.verify_depth = match policy.spec.options.get(VERIFY_DEPTH) {
@@ -141,4 +163,71 @@ fn read<'a>(
         }
     };
     Ok(tls)
+}
+
+/// Whether an object has a certificate authority in PEM where one is looked for.
+fn holds_authority(snapshot: &Snapshot, kind: &str, namespace: &str, name: &str) -> bool {
+    let of_secret = || {
+        let secret = snapshot.secrets.get(namespace, name)?;
+        Some(secret.data.as_ref()?.get(AUTHORITY)?.0.clone())
+    };
+    let of_config_map = || {
+        let map = snapshot.config_maps.get(namespace, name)?;
+        Some(map.data.as_ref()?.get(AUTHORITY)?.clone().into_bytes())
+    };
+    let pem = if kind == "Secret" { of_secret() } else { of_config_map() };
+    pem.is_some_and(|pem| listener::holds_pem(&pem, "CERTIFICATE"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::options::{Engine, GatewayStatusSource, Options};
+    use crate::snapshot::Loader;
+    use crate::translate::translate;
+
+    const OBJECTS: &str = r"
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: ours}
+spec: {controllerName: flotilla.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec: {gatewayClassName: ours, listeners: [{name: http, port: 80, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: web, port: 443}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {ports: [{port: 443}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  targetRefs: [{group: '', kind: Service, name: web}]
+  validation: {hostname: web.example, caCertificateRefs: [{group: '', kind: ConfigMap, name: gone}]}
+";
+
+    /// Whether requests to the Service are refused.
+    fn refuses(engine: Engine) -> bool {
+        let mut loader = Loader::new();
+        loader.add("in.yaml", OBJECTS);
+        let gateway_status = GatewayStatusSource::Derived;
+        let options = Options { engine, gateway_status, ..Options::default() };
+        let config = translate(&loader.finish().0, &options).config;
+        let mut plugins = config.services.iter().flat_map(|service| &service.plugins);
+        plugins.any(|plugin| plugin.name.as_deref() == Some("request-termination"))
+    }
+
+    #[test]
+    fn nothing_is_sent_in_clear_text_where_a_policy_is_broken() {
+        assert!(refuses(Engine::Flotilla));
+        assert!(!refuses(Engine::Kong), "stock Kong gets what its own controller gives it");
+    }
 }
