@@ -100,6 +100,12 @@ fuzz: ## A long run of the fuzz targets (CASES=100000 inputs each)
 bench: ## Convergence over 3 and 50 proxies on a real cluster, memory, API writes per change
 	$(E2E) bench
 
+.PHONY: bench-translate
+bench-translate: ## Time on the processor, instructions (where they can be counted) and memory of a translation
+	cargo build --quiet --release --package operator-core --example translate_speed
+	for n in 10000 100000; do $(shell perf stat -e instructions:u true 2>/dev/null && echo perf stat -e instructions:u) \
+		$${CARGO_TARGET_DIR:-target}/release/examples/translate_speed $$n || exit 1; done
+
 .PHONY: bench-proxy
 bench-proxy: ## The gateway beside nginx, HAProxy and Envoy (PART=memory: only that part)
 	@echo "building the gateway for measuring (about 6 minutes the first time); nginx, HAProxy and Envoy are installed if missing"
@@ -110,5 +116,5 @@ bench-proxy: ## The gateway beside nginx, HAProxy and Envoy (PART=memory: only t
 .PHONY: generate
 generate: ## Write crds/ and config/ anew
 	UPDATE=1 cargo test --quiet --package operator-api
-	UPDATE=1 cargo test --quiet --package operator --lib page_of_flags
+	UPDATE=1 cargo test --quiet --package operator --lib cli
 	$(E2E) manifests

@@ -8,6 +8,7 @@
 //! Everything is a named task that follows `watch` channels. On shutdown readiness ends first, then
 //! whoever acts, and the lease goes back last, so that a successor never overlaps our writes.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use kube::Client;
 use operator_core::election::{Role, Timing};
+use operator_core::object::Kind;
+use operator_core::options::Options;
 use runtime::telemetry::Metrics;
 use runtime::{Clock, Gate, Readiness, Shutdown, SystemClock, Tasks};
 use tokio::net::TcpListener;
@@ -44,6 +47,10 @@ pub struct Settings {
     pub enrollment_listen: SocketAddr,
     /// The class of Ingresses, for fleets that name none.
     pub ingress_class: String,
+    /// What objects of every fleet are translated with.
+    pub options: Options,
+    /// Kinds whose objects are left alone.
+    pub ignore_kinds: BTreeSet<Kind>,
     /// The name of the Lease.
     pub lease_name: String,
     /// The Service whose addresses are published, for fleets that name none: `namespace/name`.
@@ -79,7 +86,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     // Those who act, and what they follow.
     let mut tasks = Tasks::new(shutdown.clone());
     let stores = kinds::spawn(&mut tasks, &client, readiness.gate("first lists"));
-    let scenes = Scenes::start(&mut tasks, &stores, &settings.watch_namespaces, &ticks);
+    let scenes = Scenes::start(&mut tasks, &stores, &settings, &ticks);
     let ground = Ground { client: &client, stores: &stores, settings: &settings };
     let gate = readiness.gate("client identity");
     let trust = start_trust(&mut tasks, ground, gate, listeners.enrollment);

@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and the process around it.
 
+mod kic;
 mod run;
 mod standalone;
 mod translate;
@@ -44,7 +45,7 @@ enum Format {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the operator in a Kubernetes cluster.
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Runs everything on this machine, without a cluster: manifests from a folder, proxies as processes.
     Standalone(standalone::StandaloneArgs),
     /// Prints the proxies' configuration for some manifests, offline.
@@ -52,7 +53,11 @@ enum Command {
     /// Says what would become of each object of some manifests, offline.
     Check(translate::CheckArgs),
     /// Prints the custom resource definitions.
-    Crds,
+    Crds {
+        /// Those of Kong's kinds too, for clusters without Kong Ingress Controller.
+        #[arg(long)]
+        kong: bool,
+    },
     /// Prints the version.
     Version,
 }
@@ -60,7 +65,11 @@ enum Command {
 /// Runs the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let (args, notes) = kic::read(std::env::args(), |name| std::env::var(name).ok());
+    for note in notes {
+        let _ = writeln!(std::io::stderr(), "flotilla: {note}");
+    }
+    match run(Cli::parse_from(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing can be done about a closed terminal.
@@ -79,8 +88,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Standalone(args) => serve(logs, "warn", args.run()),
         Command::Translate(args) => translate::run(&args),
         Command::Check(args) => translate::check(&args),
-        Command::Crds => {
-            for crd in operator_api::crds() {
+        Command::Crds { kong } => {
+            let more = if kong { operator_api::kong::crds() } else { Vec::new() };
+            for crd in operator_api::crds().into_iter().chain(more) {
                 write!(std::io::stdout(), "---\n{}", operator_api::crd_yaml(&crd)?)?;
             }
             Ok(())

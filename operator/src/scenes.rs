@@ -7,11 +7,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use operator_core::object::Kind;
 use operator_core::snapshot::Snapshot;
 use runtime::Tasks;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::app::Settings;
 use crate::ticks::Ticks;
 use crate::translator::Scene;
 use crate::watch::Stores;
@@ -30,10 +32,11 @@ pub struct Scenes {
 
 impl Scenes {
     /// Starts the task that makes them. Without namespaces, all are served.
-    pub fn start(tasks: &mut Tasks, stores: &Stores, namespaces: &[String], ticks: &Ticks) -> Self {
+    pub fn start(tasks: &mut Tasks, stores: &Stores, settings: &Settings, ticks: &Ticks) -> Self {
         let (all, all_seen) = watch::channel(None);
         let (served, served_seen) = watch::channel(None);
-        let namespaces: BTreeSet<String> = namespaces.iter().cloned().collect();
+        let namespaces: BTreeSet<String> = settings.watch_namespaces.iter().cloned().collect();
+        let filter = Filter { namespaces, ignored: settings.ignore_kinds.clone() };
         let (stores, ticks, shutdown) = (stores.clone(), ticks.clone(), tasks.shutdown().clone());
         tasks.spawn("scenes", async move {
             let (mut dirty, mut ready) = (stores.dirty.clone(), stores.ready.clone());
@@ -47,7 +50,7 @@ impl Scenes {
                 dirty.borrow_and_update();
                 let scene =
                     Scene { snapshot: Arc::new(stores.snapshot()), changed_at: ticks.now() };
-                served.send_replace(Some(within(&scene, &namespaces)));
+                served.send_replace(Some(filter.within(&scene)));
                 all.send_replace(Some(scene));
                 // Biased: the end first.
                 tokio::select! {
@@ -62,11 +65,24 @@ impl Scenes {
     }
 }
 
-fn within(scene: &Scene, namespaces: &BTreeSet<String>) -> Scene {
-    if namespaces.is_empty() {
-        return scene.clone();
+/// Which objects are served.
+struct Filter {
+    namespaces: BTreeSet<String>,
+    ignored: BTreeSet<Kind>,
+}
+
+impl Filter {
+    fn within(&self, scene: &Scene) -> Scene {
+        let Self { namespaces, ignored } = self;
+        if namespaces.is_empty() && ignored.is_empty() {
+            return scene.clone();
+        }
+        let inside = |namespace: &str| {
+            namespaces.is_empty() || namespace.is_empty() || namespaces.contains(namespace)
+        };
+        let snapshot: Snapshot = scene
+            .snapshot
+            .filtered(|object| inside(&object.namespace) && !ignored.contains(&object.kind));
+        Scene { snapshot: Arc::new(snapshot), changed_at: scene.changed_at }
     }
-    let inside = |namespace: &str| namespace.is_empty() || namespaces.contains(namespace);
-    let snapshot: Snapshot = scene.snapshot.filtered(|object| inside(&object.namespace));
-    Scene { snapshot: Arc::new(snapshot), changed_at: scene.changed_at }
 }

@@ -17,8 +17,8 @@ pub const GATEWAY_CONTROLLER: &str = "flotilla.dev/gateway-controller";
 /// Settings of a translation. Same snapshot, same options: same configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The ingress class that is served.
-    pub ingress_class: String,
+    /// The ingress classes that are served.
+    pub ingress_classes: Vec<String>,
     /// The controller name an IngressClass must carry for its `default` annotation to count.
     pub ingress_controller: String,
     /// The controller names of the GatewayClasses that are served.
@@ -85,7 +85,7 @@ pub enum GatewayStatusSource {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            ingress_class: "kong".into(),
+            ingress_classes: vec!["kong".into()],
             ingress_controller: INGRESS_CONTROLLER.into(),
             gateway_controllers: vec![KIC_GATEWAY_CONTROLLER.into(), GATEWAY_CONTROLLER.into()],
             gateway_classes: None,

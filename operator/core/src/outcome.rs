@@ -1,6 +1,6 @@
 //! What became of each object: the verdicts that a translation ends with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -80,7 +80,7 @@ impl Reason {
 /// Collects verdicts while the translation runs. A failure outweighs success, whatever the order.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    configured: BTreeSet<ObjectRef>,
+    configured: Vec<ObjectRef>,
     failures: BTreeMap<ObjectRef, Vec<Problem>>,
     warnings: BTreeMap<ObjectRef, Vec<Problem>>,
     ignored: BTreeMap<ObjectRef, String>,
@@ -89,7 +89,7 @@ pub struct Outcomes {
 impl Outcomes {
     /// Notes that `object` is in the configuration.
     pub fn configured(&mut self, object: ObjectRef) {
-        self.configured.insert(object);
+        self.configured.push(object);
     }
 
     /// Notes that `object` is wrong.
@@ -129,18 +129,16 @@ impl Outcomes {
     #[must_use]
     pub fn finish(self) -> Vec<Outcome> {
         let Self { configured, failures, mut warnings, ignored } = self;
-        let mut all: BTreeMap<ObjectRef, Verdict> = BTreeMap::new();
-        for (object, why) in ignored {
-            all.insert(object, Verdict::Ignored { why });
-        }
-        for object in configured {
-            all.insert(object, Verdict::Configured);
-        }
-        for (object, problems) in failures {
+        // Of two verdicts on one object the later in this chain stays.
+        let ignored = ignored.into_iter().map(|(object, why)| (object, Verdict::Ignored { why }));
+        let configured = configured.into_iter().map(|object| (object, Verdict::Configured));
+        let failed = failures.into_iter().map(|(object, problems)| {
             let reason = problems.first().map_or(Reason::Invalid, |problem| problem.reason);
             let messages: Vec<String> = problems.into_iter().map(|p| p.message).collect();
-            all.insert(object, Verdict::Rejected { reason, message: messages.join("; ") });
-        }
+            (object, Verdict::Rejected { reason, message: messages.join("; ") })
+        });
+        let mut all: BTreeMap<ObjectRef, Verdict> =
+            ignored.chain(configured).chain(failed).collect();
         for object in warnings.keys() {
             if !all.contains_key(object) {
                 all.insert(object.clone(), Verdict::Configured);

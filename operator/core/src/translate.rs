@@ -29,7 +29,7 @@ use crate::names::{self, Named};
 use crate::options::{Gate, Options};
 use crate::outcome::{Outcome, Outcomes};
 use crate::snapshot::{Snapshot, Unreadable};
-use class::Class;
+use class::Classes;
 pub use rules::Origin;
 use rules::Rules;
 use services::Assembled;
@@ -47,13 +47,13 @@ pub struct Translation {
 pub(crate) struct Context<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) options: &'a Options,
-    pub(crate) class: Class,
+    pub(crate) class: Classes,
     pub(crate) outcomes: Outcomes,
 }
 
 impl<'a> Context<'a> {
     fn new(snapshot: &'a Snapshot, options: &'a Options) -> Self {
-        let class = Class::of(snapshot, options);
+        let class = Classes::of(snapshot, options);
         Self { snapshot, options, class, outcomes: Outcomes::default() }
     }
 }

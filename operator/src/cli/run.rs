@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
+use operator_core::object::Kind;
+use operator_core::options::Options;
+
 use crate::app::{self, Settings};
 
 /// Arguments of `flotilla run`. Each can also be given as an environment variable.
@@ -21,6 +24,28 @@ pub(super) struct RunArgs {
     /// The ingress class, for fleets that name none.
     #[arg(long, env = "FLOTILLA_INGRESS_CLASS", default_value = "kong", value_name = "CLASS")]
     ingress_class: String,
+    /// Switches behavior: NAME=true or NAME=false, separated by commas.
+    #[arg(long, env = "FLOTILLA_FEATURE_GATES", value_name = "NAME=BOOL,…")]
+    feature_gates: Vec<String>,
+    /// Keeps terminating endpoints as targets of weight zero.
+    #[arg(long, env = "FLOTILLA_ENABLE_DRAIN_SUPPORT", value_name = "BOOL", default_value = "false",
+          default_missing_value = "true", num_args = 0..=1, action = clap::ArgAction::Set)]
+    enable_drain_support: bool,
+    /// The DNS domain of the cluster, appended to the names of Services.
+    #[arg(long, env = "FLOTILLA_CLUSTER_DOMAIN", default_value = "", value_name = "DOMAIN")]
+    cluster_domain: String,
+    /// A further controller name whose GatewayClasses are served.
+    #[arg(long, env = "FLOTILLA_GATEWAY_API_CONTROLLER_NAME", value_name = "NAME")]
+    gateway_api_controller_name: Option<String>,
+    /// Whether the last good version of a refused object stands in for it.
+    #[arg(long, env = "FLOTILLA_USE_LAST_VALID_CONFIG_FOR_FALLBACK", value_name = "BOOL",
+          default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          action = clap::ArgAction::Set)]
+    use_last_valid_config_for_fallback: bool,
+    /// Kinds whose objects are left alone, separated by commas.
+    #[arg(long, env = "FLOTILLA_IGNORE_KINDS", value_delimiter = ',', value_name = "KIND,…",
+          value_parser = kind)]
+    ignore_kinds: Vec<Kind>,
     /// The name of the Lease by which replicas elect their leader.
     #[arg(long, env = "FLOTILLA_LEASE_NAME", default_value = "flotilla", value_name = "NAME")]
     lease_name: String,
@@ -66,6 +91,12 @@ impl RunArgs {
             metrics_listen,
             enrollment_listen,
             ingress_class,
+            feature_gates,
+            enable_drain_support,
+            cluster_domain,
+            gateway_api_controller_name,
+            use_last_valid_config_for_fallback,
+            ignore_kinds,
             lease_name,
             publish_service,
             push_concurrency,
@@ -74,11 +105,23 @@ impl RunArgs {
             pod_name,
             pod_namespace,
         } = self;
+        let mut options = Options {
+            drain_support: enable_drain_support,
+            cluster_domain,
+            backfill: use_last_valid_config_for_fallback,
+            ..Options::live()
+        };
+        options.gateway_controllers.extend(gateway_api_controller_name);
+        for list in feature_gates {
+            options.gates.assign(&list)?;
+        }
         app::run(Settings {
             health_listen,
             metrics_listen,
             enrollment_listen,
             ingress_class,
+            options,
+            ignore_kinds: ignore_kinds.into_iter().collect(),
             lease_name,
             publish_service,
             push_concurrency: usize::from(push_concurrency),
@@ -89,6 +132,10 @@ impl RunArgs {
         })
         .await
     }
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    Kind::named(text).ok_or_else(|| format!("{text:?} is no kind that is read"))
 }
 
 fn service(text: &str) -> Result<(String, String), String> {

@@ -46,7 +46,7 @@ impl StandaloneArgs {
             proxy_program: proxy_bin,
             upstreams: upstreams.into_iter().collect::<BTreeMap<_, _>>(),
             once,
-            options: Options { ingress_class, ..Options::live() },
+            options: Options { ingress_classes: vec![ingress_class], ..Options::live() },
         };
         standalone::run(plan).await
     }

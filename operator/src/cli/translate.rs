@@ -21,9 +21,9 @@ pub(super) struct Input {
     /// A file, a folder (searched for .yaml, .yml and .json), or - for standard input.
     #[arg(short = 'f', long = "filename", required = true, value_name = "FILE|DIR|-")]
     files: Vec<String>,
-    /// The ingress class that is served.
-    #[arg(long, default_value = "kong", value_name = "CLASS")]
-    ingress_class: String,
+    /// The ingress classes that are served, separated by commas.
+    #[arg(long, default_value = "kong", value_delimiter = ',', value_name = "CLASS,…")]
+    ingress_class: Vec<String>,
     /// Which kind of routes is written: traditional_compatible or expressions.
     #[arg(long, default_value = "traditional_compatible", value_name = "FLAVOR")]
     router_flavor: RouterFlavor,
@@ -135,7 +135,7 @@ impl Input {
     fn options(&self) -> anyhow::Result<Options> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         let mut options = Options {
-            ingress_class: self.ingress_class.clone(),
+            ingress_classes: self.ingress_class.clone(),
             flavor: self.router_flavor,
             drain_support: self.enable_drain_support,
             cluster_domain: self.cluster_domain.clone(),

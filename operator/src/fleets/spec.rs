@@ -64,13 +64,15 @@ pub(super) fn policy(settings: &Settings, fleet: &ProxyFleet) -> Policy {
 
 /// What the fleet's objects are translated with.
 pub(super) fn options(settings: &Settings, fleet: &ProxyFleet) -> Options {
-    let class = fleet.spec.ingress_classes.first();
-    let ingress_class = class.unwrap_or(&settings.ingress_class).clone();
+    let ingress_classes = match fleet.spec.ingress_classes.as_slice() {
+        [] => vec![settings.ingress_class.clone()],
+        classes => classes.to_vec(),
+    };
     let gateway_classes = Some(fleet.spec.gateway_classes.clone());
     let gateway_classes =
         gateway_classes.filter(|classes| !classes.iter().any(|class| class == EVERY_CLASS));
     let entrances = entrances(fleet);
-    Options { ingress_class, gateway_classes, entrances, ..Options::live() }
+    Options { ingress_classes, gateway_classes, entrances, ..settings.options.clone() }
 }
 
 /// The ports that the fleet's proxies keep for Gateways.

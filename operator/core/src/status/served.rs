@@ -1,6 +1,8 @@
 //! The statuses of the objects that a fleet serves: addresses of Ingresses, conditions of Kong's
 //! kinds, and through [`super::gateway`] those of the Gateway API.
 
+mod policy;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
@@ -78,6 +80,9 @@ pub(super) fn intents(scene: &Scene<'_>, fleet: &FleetScene<'_>, intents: &mut V
                 if delivery == Delivery::Serving && outcome.verdict == Verdict::Configured {
                     intents.extend(balanced(scene, &outcome.object, &addresses));
                 }
+            }
+            Kind::KongUpstreamPolicy => {
+                intents.extend(policy::intent(scene, outcome, &delivery, &refused));
             }
             _ => intents.extend(programmed(scene, outcome, &delivery, &refused)),
         }

@@ -191,8 +191,10 @@ fn objects(scene: &FleetScene<'_>, now: &mut Vec<Told>) {
                 say(&outcome.object, "KongConfigurationTranslationFailed", message);
             }
             Verdict::Configured => {
-                if let Some(first) = outcome.warnings.first() {
-                    say(&outcome.object, "KongConfigurationTranslationFailed", &first.message);
+                let words: Vec<&str> =
+                    outcome.warnings.iter().map(|warning| warning.message.as_str()).collect();
+                if !words.is_empty() {
+                    say(&outcome.object, "KongConfigurationTranslationFailed", &words.join("; "));
                 }
             }
             Verdict::Ignored { why: _ } => {}

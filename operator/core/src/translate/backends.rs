@@ -9,7 +9,7 @@ use kong::model::Target;
 
 use super::Context;
 use super::rules::{Backend, BackendKind, Origin, Port};
-use crate::object::{Object, ObjectRef};
+use crate::object::{Kind, Object, ObjectRef};
 
 /// The annotation that sends traffic to a Service's cluster address.
 const SERVICE_UPSTREAM: &str = "ingress.kubernetes.io/service-upstream";
@@ -91,10 +91,18 @@ fn is_external(service: &Service) -> bool {
 }
 
 /// The targets of one backend: names, or the addresses of endpoints; draining ones have weight zero.
-fn targets(ctx: &Context<'_>, resolved: Resolved<'_>, found: Found<'_>) -> Vec<(String, bool)> {
+fn targets(
+    ctx: &Context<'_>,
+    parent: Origin<'_>,
+    (resolved, found): (Resolved<'_>, Found<'_>),
+) -> Vec<(String, bool)> {
     let service = resolved.service;
     let (namespace, name, number) = (service.namespace(), service.name(), found.number);
-    let by_class = ctx.class.parameters.service_upstream;
+    let ingress = (parent.kind == Kind::Ingress)
+        .then(|| ctx.snapshot.ingresses.get(parent.namespace(), parent.name()))
+        .flatten();
+    let said = ingress.map(|ingress| ctx.class.parameters(ingress));
+    let by_class = said.unwrap_or_else(|| ctx.class.parameters_of(parent)).service_upstream;
     if by_class || resolved.origin.annotation(SERVICE_UPSTREAM) == Some("true") {
         let domain = &ctx.options.cluster_domain;
         let dot = if domain.is_empty() { "" } else { "." };
@@ -203,7 +211,7 @@ pub(super) fn gather<'a>(
             }
         };
         number = u16::try_from(found.number).ok().or(number);
-        for target in weighed(backend, targets(ctx, *resolved, found)) {
+        for target in weighed(backend, targets(ctx, parent, (*resolved, found))) {
             merge(&mut all, target);
         }
     }

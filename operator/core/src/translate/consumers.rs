@@ -65,7 +65,7 @@ pub(super) fn consumers<'a>(ctx: &mut Context<'a>) -> Consumers<'a> {
     for object in ctx.snapshot.kong_consumers.oldest_first() {
         let object: &'a KongConsumer = object;
         if !ctx.class.serves(object) {
-            let why = format!("its class is not {:?}", ctx.options.ingress_class);
+            let why = ctx.class.unserved("its class");
             ctx.outcomes.ignore(object.reference(), why);
             continue;
         }
@@ -95,7 +95,7 @@ fn groups<'a>(ctx: &mut Context<'a>) -> Vec<(ConsumerGroup, Origin<'a>)> {
     let mut names: BTreeMap<&'a str, ObjectRef> = BTreeMap::new();
     for object in ctx.snapshot.kong_consumer_groups.oldest_first() {
         if !ctx.class.serves(&**object) {
-            let why = format!("its class is not {:?}", ctx.options.ingress_class);
+            let why = ctx.class.unserved("its class");
             ctx.outcomes.ignore(object.reference(), why);
             continue;
         }

@@ -20,7 +20,7 @@ pub(super) fn vaults(ctx: &mut Context<'_>) -> Vec<Vault> {
     let mut vaults: BTreeMap<String, Vault> = BTreeMap::new();
     for object in ctx.snapshot.kong_vaults.oldest_first() {
         if !ctx.class.serves(&**object) {
-            let why = format!("its class is not {:?}", ctx.options.ingress_class);
+            let why = ctx.class.unserved("its class");
             ctx.outcomes.ignore(object.reference(), why);
             continue;
         }
@@ -119,7 +119,7 @@ pub(super) fn entities<'a>(
     for object in &ctx.snapshot.kong_custom_entities {
         let spec = &object.spec;
         if !ctx.class.is(&spec.controller_name) {
-            let why = format!("its controllerName is not {:?}", ctx.options.ingress_class);
+            let why = ctx.class.unserved("its controllerName");
             ctx.outcomes.ignore(object.reference(), why);
             continue;
         }

@@ -33,8 +33,7 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
     for ingress in ctx.snapshot.ingresses.oldest_first() {
         let ingress: &'a Ingress = ingress;
         if !ctx.class.serves_ingress(ingress) {
-            let class = &ctx.options.ingress_class;
-            ctx.outcomes.ignore(ingress.reference(), format!("its class is not {class:?}"));
+            ctx.outcomes.ignore(ingress.reference(), ctx.class.unserved("its class"));
             continue;
         }
         let Some(spec) = &ingress.spec else { continue };
@@ -289,7 +288,7 @@ fn route<'a>(
     let mut route = base(ctx, ingress, name);
     let dialect = Dialect {
         regex_prefix: overrides::regex_prefix(ingress),
-        legacy_detection: ctx.class.parameters.enable_legacy_regex_detection,
+        legacy_detection: ctx.class.parameters(ingress).enable_legacy_regex_detection,
     };
     if ctx.options.expressions() {
         expression(ctx, &mut route, ingress, Hosted { host, paths, dialect });

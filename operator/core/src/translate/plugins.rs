@@ -142,11 +142,33 @@ pub(super) fn plugins<'a>(
         let message = format!("referenced KongPlugin or KongClusterPlugin {name:?} does not exist");
         ctx.outcomes.fail(object, Reason::RefNotFound, message);
     }
+    unreferenced(ctx, &relations);
     closed.add(&singles(&forbidden));
     closed.emit(ctx, &mut plugins);
     global(ctx, &mut plugins);
     distinguish(&mut plugins);
     (plugins, Attachments { relations })
+}
+
+/// Tells plugins that nothing refers to, and what is wrong with them all the same.
+fn unreferenced(ctx: &mut Context<'_>, used: &BTreeMap<Key<'_>, Relations<'_>>) {
+    let snapshot = ctx.snapshot;
+    let names: BTreeSet<&str> = used.keys().map(|(_, name)| *name).collect();
+    let own = snapshot.kong_plugins.iter().map(|plugin| of_namespace(plugin));
+    let own = own.filter(|one| !used.contains_key(&(one.origin.namespace(), one.origin.name())));
+    let cluster = snapshot.kong_cluster_plugins.iter();
+    let cluster = cluster
+        .filter(|plugin| ctx.class.serves(&***plugin) && plugin.label("global") != Some("true"));
+    let cluster = cluster.map(|plugin| of_cluster(plugin));
+    let cluster = cluster.filter(|one| !names.contains(one.origin.name()));
+    let idle: Vec<Definition<'_>> = own.chain(cluster).collect();
+    for definition in idle {
+        let reference = definition.origin.reference();
+        match definition.config.read(snapshot, &reference) {
+            Ok(_) => ctx.outcomes.ignore(reference, "nothing refers to it"),
+            Err((reason, message)) => ctx.outcomes.fail(reference, reason, message),
+        }
+    }
 }
 
 /// All relations, by plugin; and what names a plugin that it may not use.

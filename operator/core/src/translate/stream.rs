@@ -36,7 +36,7 @@ fn admitted<K: Object>(ctx: &mut Context<'_>, ingress: &K) -> bool {
     if ours {
         ctx.outcomes.configured(ingress.reference());
     } else {
-        let why = format!("its class is not {:?}", ctx.options.ingress_class);
+        let why = ctx.class.unserved("its class");
         ctx.outcomes.ignore(ingress.reference(), why);
     }
     ours

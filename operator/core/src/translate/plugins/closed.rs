@@ -11,7 +11,9 @@ use serde_json::json;
 use super::super::Context;
 use super::{Attached, Use, identify};
 use crate::names;
+use crate::object::ObjectRef;
 use crate::options::Gate;
+use crate::outcome::Reason;
 
 /// The answer of what is closed.
 const PLUGIN: &str = "request-termination";
@@ -39,7 +41,7 @@ pub(super) fn guards(plugin: &str) -> bool {
 /// Everything that lacks a plugin.
 #[derive(Default)]
 pub(super) struct Closed {
-    plugins: Vec<Plugin>,
+    plugins: Vec<(Plugin, ObjectRef)>,
 }
 
 impl Closed {
@@ -47,12 +49,13 @@ impl Closed {
     pub(super) fn add(&mut self, uses: &[Use<'_, '_>]) {
         for used in uses {
             let Some(Attached { key: _, origin }) = used.attached().next() else { continue };
-            self.plugins.push(Plugin { tags: Some(names::tags(*origin)), ..used.plugin() });
+            let plugin = Plugin { tags: Some(names::tags(*origin)), ..used.plugin() };
+            self.plugins.push((plugin, origin.reference()));
         }
     }
 
-    /// Emits the answers, one for each thing that is closed.
-    pub(super) fn emit(self, ctx: &Context<'_>, plugins: &mut Vec<Plugin>) {
+    /// Emits the answers, one for each thing that is closed, and tells its owner.
+    pub(super) fn emit(self, ctx: &mut Context<'_>, plugins: &mut Vec<Plugin>) {
         if !ctx.options.on(Gate::FailClosedPlugins) {
             return;
         }
@@ -62,7 +65,9 @@ impl Closed {
         };
         let taken = plugins.iter().filter(|plugin| plugin.name.as_deref() == Some(PLUGIN));
         let mut seen: BTreeSet<_> = taken.map(place).collect();
-        for mut plugin in self.plugins {
+        for (mut plugin, owner) in self.plugins {
+            let message = "a plugin that it names is missing or broken: what it would have guarded answers 503";
+            ctx.outcomes.warn(owner, Reason::RefNotFound, message);
             if !seen.insert(place(&plugin)) {
                 continue;
             }
