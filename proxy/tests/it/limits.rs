@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::gateway::{Gateway, PATIENCE, upstream};
 
 /// Answers every request that has no body.
-fn answering() -> u16 {
+pub(crate) fn answering() -> u16 {
     upstream(|mut stream| {
         let mut buffer = [0; 4096];
         while matches!(stream.read(&mut buffer), Ok(read) if read > 0) {
