@@ -217,6 +217,11 @@ impl Fleet {
             return Vec::new();
         }
         self.settings = settings;
+        if let Some((_, revision)) = &self.held {
+            // Another guard may let through what the last one held.
+            let revision = Arc::clone(revision);
+            self.revise(now, revision);
+        }
         self.touch_all(now);
         self.effects(now)
     }
@@ -649,3 +654,6 @@ impl Fleet {
         attempt
     }
 }
+
+#[cfg(test)]
+mod tests;
