@@ -27,6 +27,9 @@ use observe::{Ports, Samples, observe};
 /// How many cases run at once.
 const WORKERS: usize = 6;
 
+/// How many cases that differ among others are run a second time, alone: more than a few are no accident.
+const REPEATED_MOST: usize = 5;
+
 /// Which cases do not come out as recorded.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -484,9 +487,15 @@ fn recorded_cases_come_out_as_listed() {
     let (mut failed, mut cured) = (Vec::new(), Vec::new());
     let mut results = results.into_inner().unwrap();
     results.sort();
-    for (at, wrong) in results {
+    let alone = Upstreams::start(&folder.join("upstream.pem"));
+    let mut again = 0..REPEATED_MOST;
+    for (at, mut wrong) in results {
         let (area, case) = &cases[at];
         let name = case["name"].as_str().unwrap_or_default();
+        if !wrong.is_empty() && !expected.fails(area, name) && again.next().is_some() {
+            // Timers and retries were recorded on a machine that did nothing else.
+            wrong = run(case, &alone);
+        }
         let total = totals.entry(area).or_default();
         total.1 += 1;
         total.0 += usize::from(wrong.is_empty());
