@@ -18,7 +18,7 @@ use kube::Client;
 use operator_core::election::{Role, Timing};
 use operator_core::object::Kind;
 use operator_core::options::Options;
-use runtime::telemetry::Metrics;
+use runtime::telemetry::{Filter, Metrics};
 use runtime::{Clock, Gate, Readiness, Shutdown, SystemClock, Tasks};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -43,6 +43,10 @@ pub struct Settings {
     pub health_listen: SocketAddr,
     /// Where `/metrics` and `/fleets` are.
     pub metrics_listen: SocketAddr,
+    /// Where the log filter is changed.
+    pub debug_listen: SocketAddr,
+    /// What is logged.
+    pub log_filter: Filter,
     /// Where proxies enroll.
     pub enrollment_listen: SocketAddr,
     /// The class of Ingresses, for fleets that name none.
@@ -122,6 +126,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     );
     let pages = serve::metrics(metrics, views_seen);
     tasks.spawn("metrics", serve::serve(listeners.metrics, pages, shutdown.clone()));
+    let debug = serve::debug(settings.log_filter.clone());
+    tasks.spawn("debug", serve::serve(listeners.debug, debug, shutdown.clone()));
 
     // The lease outlives those who act under it.
     let identity = format!("{}_{}", settings.pod_name, Uuid::new_v4());
@@ -183,6 +189,7 @@ async fn conclude(
 struct Listeners {
     health: TcpListener,
     metrics: TcpListener,
+    debug: TcpListener,
     enrollment: TcpListener,
 }
 
@@ -191,6 +198,7 @@ impl Listeners {
         Ok(Self {
             health: serve::bind("health", settings.health_listen).await?,
             metrics: serve::bind("metrics", settings.metrics_listen).await?,
+            debug: serve::bind("debugging", settings.debug_listen).await?,
             enrollment: serve::bind("enrollment", settings.enrollment_listen).await?,
         })
     }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use runtime::telemetry::{LogFormat, Settings, Telemetry};
+use runtime::telemetry::{Filter, LogFormat, Settings, Telemetry};
 
 /// Flotilla: one operator, any number of gateway proxies.
 #[derive(Debug, Parser)]
@@ -83,9 +83,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { logs, command } = cli;
     runtime::install_crypto_provider();
     match command {
-        Command::Run(args) => serve(logs, "info", args.run()),
+        Command::Run(args) => serve(logs, "info", |filter| args.run(filter)),
         // A person looks at the table: logs only tell what is wrong.
-        Command::Standalone(args) => serve(logs, "warn", args.run()),
+        Command::Standalone(args) => serve(logs, "warn", |_| args.run()),
         Command::Translate(args) => translate::run(&args),
         Command::Check(args) => translate::check(&args),
         Command::Crds { kong } => {
@@ -103,15 +103,15 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 /// Runs a long-lived command with logs and a runtime.
-fn serve(
+fn serve<W: Future<Output = anyhow::Result<()>>>(
     logs: Logs,
     level: &str,
-    work: impl Future<Output = anyhow::Result<()>>,
+    work: impl FnOnce(Filter) -> W,
 ) -> anyhow::Result<()> {
     let Logs { log_format, log_level, otlp_endpoint } = logs;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("failed to start the runtime")?.block_on(async {
-        let _telemetry = Telemetry::start(&Settings {
+        let telemetry = Telemetry::start(&Settings {
             service: "flotilla",
             format: match log_format {
                 Format::Text => LogFormat::Text,
@@ -122,7 +122,7 @@ fn serve(
                 .unwrap_or_else(|| level.to_owned()),
             otlp_endpoint,
         })?;
-        work.await
+        work(telemetry.filter()).await
     })
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 
 use operator_core::object::Kind;
 use operator_core::options::Options;
+use runtime::telemetry::Filter;
 
 use crate::app::{self, Settings};
 
@@ -18,6 +19,9 @@ pub(super) struct RunArgs {
     /// Where /metrics and /fleets are.
     #[arg(long, env = "FLOTILLA_METRICS_LISTEN", default_value = "0.0.0.0:10255")]
     metrics_listen: SocketAddr,
+    /// Where PUT /log-filter changes what is logged; for whoever may forward ports of this pod.
+    #[arg(long, env = "FLOTILLA_DEBUG_LISTEN", default_value = "127.0.0.1:10260")]
+    debug_listen: SocketAddr,
     /// Where proxies enroll.
     #[arg(long, env = "FLOTILLA_ENROLLMENT_LISTEN", default_value = "0.0.0.0:8443")]
     enrollment_listen: SocketAddr,
@@ -85,10 +89,11 @@ impl RunArgs {
     ///
     /// # Errors
     /// When something could not be started, or a task ended unasked.
-    pub(super) async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self, log_filter: Filter) -> anyhow::Result<()> {
         let Self {
             health_listen,
             metrics_listen,
+            debug_listen,
             enrollment_listen,
             ingress_class,
             feature_gates,
@@ -118,6 +123,8 @@ impl RunArgs {
         app::run(Settings {
             health_listen,
             metrics_listen,
+            debug_listen,
+            log_filter,
             enrollment_listen,
             ingress_class,
             options,
