@@ -55,6 +55,10 @@ pub(crate) fn columns(product: &Product) -> Result<()> {
 pub(crate) fn rights(product: &Product) -> Result<()> {
     let operator = format!("--as=system:serviceaccount:{RELEASE}:{RELEASE}");
     let proxy = format!("--as=system:serviceaccount:{RELEASE}:{RELEASE}-proxy");
+    // Beyond its own namespace, where it keeps a Service for each Gateway, it writes no Service.
+    let elsewhere =
+        ["auth", "can-i", "patch", "services", "--namespace", "default", operator.as_str()];
+    ensure!(product.kubectl(&elsewhere).is_err(), "{operator} may patch services in default");
     let asked = [
         (&operator, "create", "secrets"),
         (&operator, "delete", "pods"),
