@@ -14,6 +14,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use kong::admin::TERM_HEADER;
 use operator_core::fleet::event::{
     IdentityMode, Node, Observation, PeerIdentity, Probed, Pushed, Trouble, TroubleKind,
 };
@@ -28,8 +29,8 @@ mod connect;
 mod data_path;
 mod trouble;
 
-/// The header that carries the leader's term.
-pub const TERM_HEADER: &str = "x-flotilla-term";
+/// How the operator names itself.
+const AGENT: &str = concat!("flotilla/", env!("CARGO_PKG_VERSION"));
 
 /// How long each phase of a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +212,7 @@ impl Connection {
             .method(method)
             .uri(path)
             .header(header::HOST, &self.host)
-            .header(header::USER_AGENT, concat!("flotilla/", env!("CARGO_PKG_VERSION")))
+            .header(header::USER_AGENT, AGENT)
             .header(header::ACCEPT, "application/json")
     }
 

@@ -4,20 +4,18 @@
 //! believes this rather than what the Admin API accepted. Without the header the path is routed like any other.
 
 use http::{Method, StatusCode};
+use kong::admin::{MARKER_HEADER, MARKER_PATH};
 use proxy_core::answer::Answer;
 use proxy_core::exchange::Exchange;
 
 use crate::state::Generation;
 
-/// The path of the marker.
-const PATH: &str = "/.flotilla/revision";
-
 /// The answer, when the request asks for the marker.
 pub fn answer(exchange: &Exchange, generation: &Generation) -> Option<Answer> {
     let request = &exchange.request;
-    let asked = request.path == PATH
+    let asked = request.path == MARKER_PATH
         && request.method == Method::GET
-        && request.header("x-flotilla-probe") == Some("1");
+        && request.header(MARKER_HEADER) == Some("1");
     asked.then(|| {
         Answer::new(StatusCode::OK, Some("text/plain; charset=utf-8"), generation.hash.to_string())
     })

@@ -11,14 +11,14 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use kong::admin::MARKER_PATH;
+use kong::admin::{MARKER_HEADER, MARKER_PATH};
 use operator_core::fleet::event::{Trouble, TroubleKind};
 use operator_core::revision::ConfigHash;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::trouble;
+use super::{AGENT, trouble};
 
 /// A hash is 32 digits; more than this is no answer to the question.
 const ANSWER_MOST: usize = 64;
@@ -51,8 +51,8 @@ async fn ask(address: SocketAddr) -> Result<Option<ConfigHash>, Trouble> {
     mover.spawn(connection);
     let request = Request::get(MARKER_PATH)
         .header(header::HOST, address.to_string())
-        .header(header::USER_AGENT, concat!("flotilla/", env!("CARGO_PKG_VERSION")))
-        .header("x-flotilla-probe", "1")
+        .header(header::USER_AGENT, AGENT)
+        .header(MARKER_HEADER, "1")
         .body(Empty::<Bytes>::new())
         .map_err(|error| trouble::of(&error))?;
     let response = sender.send_request(request).await.map_err(|error| trouble::of(&error))?;

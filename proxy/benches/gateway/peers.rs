@@ -156,7 +156,7 @@ impl Gateway {
 
     /// Sends a change of the configuration and waits for the answer.
     pub(crate) async fn change(&self, delta: &str) -> Result<()> {
-        let status = self.admin("PATCH", "application/vnd.flotilla.delta+json", delta).await?;
+        let status = self.admin("PATCH", kong::admin::DELTA_TYPE, delta).await?;
         ensure!(status == 200, "the change was answered with {status}");
         Ok(())
     }

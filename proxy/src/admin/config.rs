@@ -7,6 +7,7 @@ use std::{
 
 use http::StatusCode;
 use kong::{
+    admin::{DELTA_TYPE, TERM_HEADER},
     canonical::ConfigHash,
     declarative::{self, Context, Declared, Rejection},
     schema::Flavor,
@@ -19,11 +20,6 @@ use super::{
     judge::Judge,
 };
 use crate::state::{DiskError, Kept, aside};
-
-/// Names the leadership under which a configuration is sent; an older one is refused.
-pub(super) const TERM: &str = "x-flotilla-term";
-/// The media type of a change to a configuration.
-const DELTA: &str = "application/vnd.flotilla.delta+json";
 
 /// What a request asks to be loaded.
 struct Asked {
@@ -143,7 +139,7 @@ async fn keep(node: &Node, change: &[u8]) {
 
 /// Refuses pushes of an older leadership than the last one's.
 fn fence(node: &Node, call: &Call) -> Result<(), Reply> {
-    let Some(term) = call.headers.get(TERM) else { return Ok(()) };
+    let Some(term) = call.headers.get(TERM_HEADER) else { return Ok(()) };
     let Some(term) = term.to_str().ok().and_then(|text| text.parse::<u64>().ok()) else {
         return Err(Reply::message(StatusCode::BAD_REQUEST, "the leadership term is no number"));
     };
@@ -191,7 +187,7 @@ pub(super) fn is_delta(call: &Call) -> bool {
     call.headers
         .get(http::header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with(DELTA))
+        .is_some_and(|value| value.starts_with(DELTA_TYPE))
 }
 
 /// `PATCH /config`: changes the configuration whose hash is the delta's base.
