@@ -92,7 +92,7 @@ impl Table {
                 // Few configurations have streams, so their plugins are built when the first one comes.
                 match &mut of_streams {
                     Some(built) => built,
-                    none => none.insert(Plugins::for_streams(entities, context)?),
+                    none => none.insert(plugins.for_streams(entities, context)?),
                 }
             };
             let document = documents.then_some(one);

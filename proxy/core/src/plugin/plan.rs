@@ -62,20 +62,26 @@ impl Plugins {
     /// # Errors
     /// A plugin cannot be run by this gateway.
     pub fn build(entities: &dyn Entities, context: &Context) -> Result<Self, BuildError> {
-        Self::of(entities, context, serves_http)
+        let directory = Arc::new(Directory::build(entities));
+        Self::of(entities, context, directory, serves_http)
     }
 
-    /// Builds every enabled plugin of a configuration that runs for streams.
+    /// Builds every enabled plugin of the same configuration that runs for streams.
     ///
     /// # Errors
     /// A plugin cannot be run by this gateway.
-    pub fn for_streams(entities: &dyn Entities, context: &Context) -> Result<Self, BuildError> {
-        Self::of(entities, context, serves_streams)
+    pub fn for_streams(
+        &self,
+        entities: &dyn Entities,
+        context: &Context,
+    ) -> Result<Self, BuildError> {
+        Self::of(entities, context, Arc::clone(&self.directory), serves_streams)
     }
 
     fn of(
         entities: &dyn Entities,
         context: &Context,
+        directory: Arc<Directory>,
         serves: fn(&Value) -> bool,
     ) -> Result<Self, BuildError> {
         let mut plugins = Self {
@@ -84,7 +90,7 @@ impl Plugins {
             by_service: HashMap::new(),
             unbound: Vec::new(),
             plans: HashMap::new(),
-            directory: Arc::new(Directory::build(entities)),
+            directory,
             elsewhere: BTreeSet::new(),
         };
         for entity in entities.of("plugins") {
