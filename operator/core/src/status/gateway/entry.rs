@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use super::{Delivery, Scene, Status, Wanted, routes};
 use crate::gateway_api::{
-    Address, GROUP, GatewayClassStatus, GatewayStatus, ListenerSetStatus, ListenerStatus,
+    Address, GROUP, Gateway, GatewayClassStatus, GatewayStatus, ListenerSetStatus, ListenerStatus,
     RouteKind, SupportedFeature,
 };
 use crate::object::{Object, ObjectRef};
@@ -65,9 +65,11 @@ pub(super) fn gateways(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut 
         let sets = standing.iter().zip(&worth).filter(|(_, worth)| worth.usable());
         let sets: BTreeSet<ObjectRef> =
             sets.filter_map(|(standing, _)| standing.set).map(Object::reference).collect();
+        let addresses = addresses(scene, entry);
+        let conditions = gateway_conditions(scene, gateway, &addresses, &before.conditions, &own);
         let status = GatewayStatus {
-            addresses: addresses(scene, entry),
-            conditions: gateway_conditions(scene, entry, &before.conditions, &own),
+            addresses,
+            conditions,
             listeners,
             attached_listener_sets: gateway
                 .spec
@@ -102,11 +104,11 @@ fn addresses(scene: &Scene<'_>, entry: &Entry<'_>) -> Vec<Address> {
 
 fn gateway_conditions(
     scene: &Scene<'_>,
-    entry: &Entry<'_>,
+    gateway: &Gateway,
+    addresses: &[Address],
     before: &[Condition],
     listeners: &[(&Standing<'_>, &Worth)],
 ) -> Vec<Condition> {
-    let gateway = entry.gateway;
     let conditions = Made::new(before, gateway.metadata.generation, &scene.now);
     if let Some(Fault { reason, message }) = listener::gateway_fault(gateway) {
         return conditions
@@ -131,7 +133,7 @@ fn gateway_conditions(
         .addresses
         .iter()
         .any(|address| address.value.as_deref().is_some_and(|value| !value.is_empty()));
-    let none = addresses(scene, entry).is_empty();
+    let none = addresses.is_empty();
     let conditions = match (&scene.delivery, asked && none, none) {
         _ if all_broken => {
             conditions.set("Programmed", Holds::False, "Invalid", "no listener can serve")
