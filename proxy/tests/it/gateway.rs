@@ -15,6 +15,8 @@ pub(crate) struct Gateway {
     pub(crate) proxy: SocketAddr,
     /// The Admin API.
     pub(crate) admin: SocketAddr,
+    /// Streams.
+    pub(crate) stream: SocketAddr,
     prefix: tempfile::TempDir,
     env: Vec<(String, String)>,
 }
@@ -35,12 +37,12 @@ impl Gateway {
             env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         for _ in 0..5 {
             let free: Vec<TcpListener> =
-                (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-            let [proxy, admin] = [0, 1].map(|at| free[at].local_addr().unwrap());
+                (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+            let [proxy, admin, stream] = [0, 1, 2].map(|at| free[at].local_addr().unwrap());
             drop(free);
             let prefix = tempfile::tempdir().unwrap();
-            let process = spawn((proxy, admin), &prefix, &env);
-            let mut gateway = Self { process, proxy, admin, prefix, env: env.clone() };
+            let process = spawn((proxy, admin, stream), &prefix, &env);
+            let mut gateway = Self { process, proxy, admin, stream, prefix, env: env.clone() };
             if gateway.is_up() {
                 return gateway;
             }
@@ -62,7 +64,7 @@ impl Gateway {
     pub(crate) fn restart(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        self.process = spawn((self.proxy, self.admin), &self.prefix, &self.env);
+        self.process = spawn((self.proxy, self.admin, self.stream), &self.prefix, &self.env);
         assert!(self.is_up(), "the gateway did not come back");
     }
 
@@ -115,7 +117,7 @@ impl Gateway {
 }
 
 fn spawn(
-    (proxy, admin): (SocketAddr, SocketAddr),
+    (proxy, admin, stream): (SocketAddr, SocketAddr, SocketAddr),
     prefix: &tempfile::TempDir,
     env: &[(String, String)],
 ) -> Child {
@@ -123,6 +125,7 @@ fn spawn(
         .env("KONG_PREFIX", prefix.path())
         .env("KONG_PROXY_LISTEN", format!("{proxy} http2"))
         .env("KONG_ADMIN_LISTEN", admin.to_string())
+        .env("KONG_STREAM_LISTEN", stream.to_string())
         .env("KONG_STATUS_LISTEN", "off")
         .env("KONG_PROXY_ACCESS_LOG", "off")
         .env("KONG_LOG_LEVEL", "error")

@@ -2,31 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::gateway::{self, Gateway, PATIENCE, exchange};
 
 type Asked = Arc<Mutex<BTreeMap<String, usize>>>;
 
 /// An upstream that counts its requests by path, and answers as `answer` says to the path and the count.
 fn upstream(answer: fn(&str, usize) -> u16) -> (SocketAddr, Asked) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     let asked = Asked::default();
     let counted = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let counted = Arc::clone(&counted);
-            std::thread::spawn(move || serve(stream, answer, &counted));
-        }
-    });
-    (address, asked)
+    let port = gateway::upstream(move |stream| serve(stream, answer, &counted));
+    (SocketAddr::from(([127, 0, 0, 1], port)), asked)
 }
 
 fn serve(mut stream: TcpStream, answer: fn(&str, usize) -> u16, asked: &Asked) {
@@ -57,53 +48,17 @@ fn read_head(stream: &mut TcpStream) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-/// A gateway with one configuration, killed when the test is over.
-struct Gateway {
-    process: Child,
-    address: SocketAddr,
-    _prefix: tempfile::TempDir,
+/// A gateway with one configuration.
+fn start(config: &Value) -> Gateway {
+    let gateway = Gateway::start(&[]);
+    gateway.configure(&config.to_string());
+    gateway
 }
 
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Gateway {
-    fn start(config: &Value) -> Self {
-        let prefix = tempfile::tempdir().unwrap();
-        let file = prefix.path().join("kong.json");
-        std::fs::write(&file, config.to_string()).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_flotilla-proxy"))
-            .env("KONG_PROXY_LISTEN", free.to_string())
-            .env("KONG_ADMIN_LISTEN", "off")
-            .env("KONG_STATUS_LISTEN", "off")
-            .env("KONG_PREFIX", prefix.path())
-            .env("KONG_DECLARATIVE_CONFIG", &file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let begun = Instant::now();
-        while TcpStream::connect(free).is_err() {
-            assert_eq!(process.try_wait().unwrap(), None, "the gateway ended");
-            assert!(begun.elapsed() < PATIENCE, "the gateway does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self { process, address: free, _prefix: prefix }
-    }
-
-    /// The status line and headers of the answer to a request.
-    fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
-            .unwrap();
-        read_head(&mut stream).unwrap()
-    }
+/// The answer to a request: status line, headers and body.
+fn get(gateway: &Gateway, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
+    exchange(gateway.proxy, request.as_bytes()).unwrap()
 }
 
 /// A configuration with one service, and a route with this plugin at `/`.
@@ -128,8 +83,8 @@ fn config(to: SocketAddr, plugin: &Value, more: &Value) -> Value {
 fn an_unwanted_answer_is_asked_for_again() {
     let (address, asked) = upstream(|_, count| if count < 3 { 503 } else { 200 });
     let plugin = json!({ "retry": { "attempts": 2, "codes": [503], "backoff": 1 } });
-    let gateway = Gateway::start(&config(address, &plugin, &json!({})));
-    assert!(gateway.get("/a").starts_with("HTTP/1.1 200"));
+    let gateway = start(&config(address, &plugin, &json!({})));
+    assert!(get(&gateway, "/a").starts_with("HTTP/1.1 200"));
     assert_eq!(asked.lock().unwrap()["/a"], 3);
 }
 
@@ -137,8 +92,8 @@ fn an_unwanted_answer_is_asked_for_again() {
 fn the_last_attempt_is_answered_with_as_it_is() {
     let (address, asked) = upstream(|_, _| 503);
     let plugin = json!({ "retry": { "attempts": 2, "codes": [503] } });
-    let gateway = Gateway::start(&config(address, &plugin, &json!({})));
-    assert!(gateway.get("/a").starts_with("HTTP/1.1 503"));
+    let gateway = start(&config(address, &plugin, &json!({})));
+    assert!(get(&gateway, "/a").starts_with("HTTP/1.1 503"));
     assert_eq!(asked.lock().unwrap()["/a"], 3);
 }
 
@@ -150,8 +105,8 @@ fn a_mirror_gets_a_copy_and_has_no_say() {
     let more = json!({
         "upstreams": [{ "name": "copies", "targets": [{ "target": copies.to_string() }] }],
     });
-    let gateway = Gateway::start(&config(address, &plugin, &more));
-    assert!(gateway.get("/a?b=c").starts_with("HTTP/1.1 200"));
+    let gateway = start(&config(address, &plugin, &more));
+    assert!(get(&gateway, "/a?b=c").starts_with("HTTP/1.1 200"));
     let begun = Instant::now();
     while copied.lock().unwrap().get("/a?b=c") != Some(&1) {
         assert!(begun.elapsed() < PATIENCE, "no copy came");
@@ -165,8 +120,8 @@ fn a_redirect_replaces_a_prefix_and_keeps_the_query() {
     let redirect = json!({ "redirect": {
         "scheme": "https", "port": 8443, "path": "/new", "prefix": "/old", "status_code": 308,
     }});
-    let gateway = Gateway::start(&config(address, &redirect, &json!({})));
-    let answer = gateway.get("/old/a?b=c");
+    let gateway = start(&config(address, &redirect, &json!({})));
+    let answer = get(&gateway, "/old/a?b=c");
     assert!(answer.starts_with("HTTP/1.1 308"), "{answer}");
     let location = "location: https://a.example:8443/new/a?b=c\r\n";
     assert!(answer.to_ascii_lowercase().contains(location), "{answer}");

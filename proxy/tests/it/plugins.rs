@@ -2,58 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-/// How long anything may take on a machine under load.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Gateway {
-    process: Child,
-    proxy: SocketAddr,
-    stream: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use crate::gateway::{Gateway, PATIENCE, exchange};
 
 /// Starts a gateway; the configuration may depend on the stream listener's port.
 fn start(environment: &[(&str, &str)], config: impl Fn(u16) -> Value) -> Gateway {
-    let folder = tempfile::tempdir().unwrap();
-    let free: Vec<TcpListener> =
-        (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<SocketAddr> = free.iter().map(|one| one.local_addr().unwrap()).collect();
-    drop(free);
-    let file = folder.path().join("kong.json");
-    std::fs::write(&file, config(ports[2].port()).to_string()).unwrap();
-    let process = Command::new(env!("CARGO_BIN_EXE_flotilla-proxy"))
-        .env("KONG_PREFIX", folder.path())
-        .env("KONG_DECLARATIVE_CONFIG", &file)
-        .env("KONG_PROXY_LISTEN", ports[0].to_string())
-        .env("KONG_ADMIN_LISTEN", ports[1].to_string())
-        .env("KONG_STATUS_LISTEN", "off")
-        .env("KONG_STREAM_LISTEN", ports[2].to_string())
-        .envs(environment.iter().copied())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let gateway = Gateway { process, proxy: ports[0], stream: ports[2], _folder: folder };
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(gateway.stream).is_err() || TcpStream::connect(gateway.proxy).is_err()
-    {
-        assert!(Instant::now() < deadline, "the gateway did not start");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let gateway = Gateway::start(environment);
+    gateway.configure(&config(gateway.stream.port()).to_string());
     gateway
 }
 
@@ -96,13 +55,9 @@ fn serve(mut stream: &TcpStream) -> Option<(String, Vec<u8>)> {
 }
 
 fn get(address: SocketAddr, path: &str, headers: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{headers}\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    exchange(address, request.as_bytes()).unwrap()
 }
 
 fn plugin(name: &str, config: &Value) -> Value {
@@ -154,8 +109,6 @@ fn a_stream_of_a_denied_address_is_closed() {
     let gateway = start(&[], |port| with_stream(port, upstream, &json!([denied])));
     let mut stream = TcpStream::connect(gateway.stream).unwrap();
     let mut answer = Vec::new();
-    // The connection may be closed already.
-    let _ = stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
     // The connection may be closed already.
     let _ = stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
     // A reset is as good an end as any.
