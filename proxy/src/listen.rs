@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use runtime::Shutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::task::TaskTracker;
@@ -25,7 +26,7 @@ pub fn bind(listen: &Listen) -> io::Result<TcpListener> {
     socket.listen(listen.backlog)
 }
 
-/// Accepts until shutdown, handing every connection to `serve`.
+/// Accepts until shutdown, then what waits in the backlog, handing every connection to `serve`.
 pub async fn accept<F, S>(listener: TcpListener, shutdown: Shutdown, mut serve: S)
 where
     S: FnMut(TcpStream, SocketAddr) -> F,
@@ -35,7 +36,10 @@ where
         // Biased: a stop wins over a connection that waits at the same moment.
         let accepted = tokio::select! {
             biased;
-            () = shutdown.requested() => return,
+            () = shutdown.requested() => match listener.accept().now_or_never() {
+                Some(accepted) => accepted,
+                None => return,
+            },
             accepted = listener.accept() => accepted,
         };
         match accepted {

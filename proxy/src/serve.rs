@@ -246,7 +246,8 @@ async fn http1(
         let parsed = tokio::select! {
             biased;
             parsed = reader.head(idle) => parsed,
-            () = shutdown.requested() => break,
+            // Closing now would break a request that is on its way: the client learns from its next answer.
+            () = shutdown.requested() => reader.head(gateway.settings.last_call).await,
         };
         let head = match parsed {
             Ok(Some(Parsed::Head(head))) => *head,

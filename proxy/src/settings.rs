@@ -162,6 +162,9 @@ pub struct Settings {
     pub trusted_certificates: Vec<PathBuf>,
     /// How long a client may keep an idle connection.
     pub keep_alive: Duration,
+    /// How long an idle connection stays open for one more request once the gateway stops: nginx's
+    /// `keepalive_min_timeout`.
+    pub last_call: Duration,
     /// How long a client may take over the head of a request.
     pub head_patience: Duration,
     /// How long a stop waits for requests in flight.
@@ -215,7 +218,8 @@ impl Settings {
             trusted_certificates: trusted_files(
                 raw.get("lua_ssl_trusted_certificate").unwrap_or("system"),
             ),
-            keep_alive: Duration::from_secs(75),
+            keep_alive: seconds(&raw, "nginx_http_keepalive_timeout", 75)?,
+            last_call: seconds(&raw, "nginx_http_keepalive_min_timeout", 3)?,
             head_patience: seconds(&raw, "nginx_http_client_header_timeout", 60)?,
             drain: seconds(&raw, "nginx_main_worker_shutdown_timeout", 30)?,
             access_log: (access != "off").then(|| access.into()),

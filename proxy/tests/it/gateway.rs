@@ -69,6 +69,22 @@ impl Gateway {
     }
 
     /// Whether it comes to answer, it and no other process.
+    /// Asks the process to end, as a kubelet does, and waits until it takes no more connections.
+    pub(crate) fn terminate(&mut self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.proxy).is_ok() {
+            assert!(Instant::now() < end, "the gateway goes on listening");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for the end of a process that was asked to end.
+    pub(crate) fn ended(&mut self) -> std::process::ExitStatus {
+        self.process.wait().unwrap()
+    }
+
     fn is_up(&mut self) -> bool {
         let own = format!("\"master\":{}", self.process.id());
         let deadline = Instant::now() + PATIENCE;

@@ -15,5 +15,6 @@ mod hygiene;
 mod limits;
 mod plugins;
 mod recorded;
+mod stop;
 mod trouble;
 mod websocket;
