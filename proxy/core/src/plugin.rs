@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::answer::Answer;
@@ -215,6 +216,18 @@ impl Config<'_> {
         texts(self.config.get(field))
     }
 
+    /// A status code to refuse with; none where Kong breaks down on it.
+    #[must_use]
+    pub fn refusal(&self, field: &str, default: StatusCode) -> Option<StatusCode> {
+        match self.number(field) {
+            None => Some(default),
+            Some(code) if code.fract() == 0.0 && (100.0..600.0).contains(&code) => {
+                StatusCode::from_u16(code as u16).ok()
+            }
+            Some(_) => None,
+        }
+    }
+
     /// A status code.
     #[must_use]
     pub fn status(&self, field: &str, default: StatusCode) -> StatusCode {
@@ -230,6 +243,41 @@ pub(crate) fn texts(value: Option<&Value>) -> Vec<String> {
         .and_then(Value::as_array)
         .map(|items| items.iter().filter_map(Value::as_str).map(str::to_owned).collect())
         .unwrap_or_default()
+}
+
+/// What the name of a header may not hold.
+const NOT_IN_NAMES: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'(')
+    .add(b')')
+    .add(b',')
+    .add(b'/')
+    .add(b':')
+    .add(b';')
+    .add(b'<')
+    .add(b'=')
+    .add(b'>')
+    .add(b'?')
+    .add(b'@')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'{')
+    .add(b'}');
+
+/// A header's name as it is sent: what no name may hold is escaped.
+pub(crate) fn escaped_header_name(name: &str) -> Option<HeaderName> {
+    let escaped = || utf8_percent_encode(name, NOT_IN_NAMES).to_string().parse();
+    name.parse().or_else(|_| escaped()).ok()
+}
+
+/// The names that a header may have come under: its own, then the one with dashes for underscores.
+pub(crate) fn spellings(name: &str) -> Vec<HeaderName> {
+    let dashed = name.replace('_', "-");
+    let mut names: Vec<HeaderName> = name.parse().into_iter().collect();
+    names.extend(dashed.parse().ok().filter(|dashed| !names.contains(dashed)));
+    names
 }
 
 /// Where secrets come from. The values never leave the compiled configuration.

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderName, HeaderValue};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use uuid::Uuid;
 
 use super::{Access, BuildError, Config, Plugin, Services};
+use crate::answer::Answer;
 use crate::exchange::{Exchange, text};
 
 struct CorrelationId {
-    header: HeaderName,
+    /// None where the configuration names none: such a plugin refuses everything.
+    header: Option<HeaderName>,
     generator: Generator,
     echo: bool,
     services: Arc<dyn Services>,
@@ -28,11 +29,7 @@ enum Generator {
 pub(super) struct Correlation(pub(super) HeaderValue);
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
-    let name = config.string("header_name");
-    let header = name
-        .parse()
-        .or_else(|_| utf8_percent_encode(&name, NON_ALPHANUMERIC).to_string().parse())
-        .map_err(|_| BuildError::Field { plugin: "correlation-id", field: "header_name" })?;
+    let header = config.text("header_name").and_then(super::escaped_header_name);
     let services = Arc::clone(&config.context.services);
     let generator = match config.text("generator") {
         Some("uuid") => Generator::Uuid,
@@ -56,9 +53,13 @@ pub(super) fn random_uuid(services: &dyn Services) -> Uuid {
 
 impl Plugin for CorrelationId {
     fn access<'a>(&'a self, exchange: &'a mut Exchange) -> Access<'a> {
-        let id = self.given(exchange).or_else(|| {
+        let Some(header) = &self.header else {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            return Access::respond(Answer::status_error(exchange, status));
+        };
+        let id = given(header, exchange).or_else(|| {
             let id = self.generate(exchange)?;
-            exchange.request.headers.insert(self.header.clone(), id.clone());
+            exchange.request.headers.insert(header.clone(), id.clone());
             Some(id)
         });
         if let Some(id) = id {
@@ -68,25 +69,24 @@ impl Plugin for CorrelationId {
     }
 
     fn header_filter(&self, exchange: &mut Exchange) {
-        if !self.echo {
-            return;
-        }
+        let (Some(header), true) = (&self.header, self.echo) else { return };
         let known = exchange.notes.get::<Correlation>().map(|known| known.0.clone());
-        if let Some(id) = known.or_else(|| self.given(exchange)).or_else(|| self.generate(exchange))
+        if let Some(id) =
+            known.or_else(|| given(header, exchange)).or_else(|| self.generate(exchange))
         {
-            exchange.response.headers.insert(self.header.clone(), id);
+            exchange.response.headers.insert(header.clone(), id);
         }
     }
 }
 
-impl CorrelationId {
-    /// The client's own, unless it is blank.
-    fn given(&self, exchange: &Exchange) -> Option<HeaderValue> {
-        let value = exchange.request.headers.get(&self.header)?;
-        let blank = text(value).is_some_and(|text| text.trim().is_empty());
-        (!blank).then(|| value.clone())
-    }
+/// The client's own, unless it is blank.
+fn given(header: &HeaderName, exchange: &Exchange) -> Option<HeaderValue> {
+    let value = exchange.request.headers.get(header)?;
+    let blank = text(value).is_some_and(|text| text.trim().is_empty());
+    (!blank).then(|| value.clone())
+}
 
+impl CorrelationId {
     fn generate(&self, exchange: &Exchange) -> Option<HeaderValue> {
         let id = match &self.generator {
             Generator::Uuid => random_uuid(self.services.as_ref()).to_string(),

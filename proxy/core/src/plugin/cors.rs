@@ -7,7 +7,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use regex::Regex;
-use url::Url;
+use serde_json::Value;
 
 use super::{Access, BuildError, Config, Plugin};
 use crate::answer::Answer;
@@ -18,6 +18,7 @@ const REQUEST_PRIVATE_NETWORK: HeaderName =
 const ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
+const ALL_METHODS: &str = "GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS,TRACE,CONNECT";
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
 struct Cors {
@@ -67,7 +68,10 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
         origins: origins(&config.list("origins"))?,
         headers: joined("headers")?,
         exposed: joined("exposed_headers")?,
-        methods: joined("methods")?.unwrap_or(HeaderValue::from_static("")),
+        methods: match config.config.get("methods") {
+            None | Some(Value::Null) => HeaderValue::from_static(ALL_METHODS),
+            Some(_) => joined("methods")?.unwrap_or(HeaderValue::from_static("")),
+        },
         max_age: config.number("max_age").map(super::rate_limiting::number_header),
         credentials: config.flag("credentials"),
         private_network: config.flag("private_network"),
@@ -99,10 +103,7 @@ fn origins(list: &[String]) -> Result<Origins, BuildError> {
                 pattern: origin.clone(),
                 source: Box::new(source),
             })?;
-        let port = origin
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.starts_with(|c: char| c.is_ascii_digit()));
-        Ok(Entry::Pattern { regex, by_host: !origin.contains("://") && !port })
+        Ok(Entry::Pattern { regex, by_host: !origin.contains(':') })
     };
     list.iter().map(entry).collect::<Result<_, _>>().map(Origins::Listed)
 }
@@ -112,18 +113,27 @@ fn is_plain(origin: &str) -> bool {
     origin.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:/-".contains(&byte))
 }
 
-/// An origin without the default port of its scheme.
+/// An origin without the default port of its scheme, letters as they are; what has no host stays whole.
 fn normalized(origin: &str) -> String {
-    match Url::parse(origin) {
-        Ok(url) if url.has_host() => {
-            let host = url.host_str().unwrap_or_default();
-            match url.port() {
-                Some(port) => format!("{}://{host}:{port}", url.scheme()),
-                None => format!("{}://{host}", url.scheme()),
-            }
+    match parts(origin) {
+        Some((scheme, host, port)) => {
+            format!("{scheme}://{host}{}", port.map_or_else(String::new, |port| format!(":{port}")))
         }
-        Ok(_) | Err(_) => origin.to_owned(),
+        None => origin.to_owned(),
     }
+}
+
+/// Scheme, host and port of an origin; the default port is none.
+fn parts(origin: &str) -> Option<(&str, &str, Option<&str>)> {
+    let (scheme, rest) = origin.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        Some(_) | None => (authority, None),
+    };
+    let port = port.filter(|port| !matches!((scheme, *port), ("http", "80") | ("https", "443")));
+    (!host.is_empty()).then_some((scheme, host, port))
 }
 
 impl Plugin for Cors {
@@ -141,7 +151,7 @@ impl Plugin for Cors {
         }
         let mut answer = Answer::empty(StatusCode::OK);
         let request = &exchange.request.headers;
-        self.allow_origin(request, &mut answer.headers);
+        self.allow_origin(request, &mut answer.headers, set_vary);
         if let Some(headers) =
             self.headers.as_ref().or_else(|| request.get(ACCESS_CONTROL_REQUEST_HEADERS))
         {
@@ -161,7 +171,7 @@ impl Plugin for Cors {
         if exchange.notes.get::<Done>().is_some() {
             return;
         }
-        self.allow_origin(&exchange.request.headers, &mut exchange.response.headers);
+        self.allow_origin(&exchange.request.headers, &mut exchange.response.headers, add_vary);
         if let Some(exposed) = &self.exposed {
             exchange.response.headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
         }
@@ -169,7 +179,7 @@ impl Plugin for Cors {
 }
 
 impl Cors {
-    fn allow_origin(&self, request: &HeaderMap, answer: &mut HeaderMap) {
+    fn allow_origin(&self, request: &HeaderMap, answer: &mut HeaderMap, vary: fn(&mut HeaderMap)) {
         let any = match &self.origins {
             Origins::Any => {
                 answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
@@ -223,18 +233,19 @@ impl Entry {
             Self::Any => true,
             Self::Plain(plain) => plain == origin,
             Self::Pattern { regex, by_host: false } => regex.is_match(origin),
-            Self::Pattern { regex, by_host: true } => Url::parse(origin)
-                .ok()
-                .and_then(|url| url.host_str().map(|host| regex.is_match(host)))
-                .unwrap_or_else(|| regex.is_match(origin)),
+            Self::Pattern { regex, by_host: true } => {
+                regex.is_match(parts(origin).map_or(origin, |(_, host, _)| host))
+            }
         }
     }
 }
 
-/// Says that the answer depends on the origin.
-fn vary(answer: &mut HeaderMap) {
-    let origin = HeaderValue::from_static("Origin");
-    if !answer.get_all(VARY).iter().any(|value| *value == origin) {
-        answer.append(VARY, origin);
-    }
+/// Says that an answer of the gateway's own depends on the origin.
+fn set_vary(answer: &mut HeaderMap) {
+    answer.insert(VARY, HeaderValue::from_static("Origin"));
+}
+
+/// Says it beside what the upstream's answer depends on.
+fn add_vary(answer: &mut HeaderMap) {
+    answer.append(VARY, HeaderValue::from_static("Origin"));
 }

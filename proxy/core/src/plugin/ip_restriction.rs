@@ -12,7 +12,7 @@ use crate::exchange::Exchange;
 struct IpRestriction {
     allow: Vec<IpNet>,
     deny: Vec<IpNet>,
-    status: StatusCode,
+    status: Option<StatusCode>,
     message: Option<String>,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
     Ok(Box::new(IpRestriction {
         allow: nets("allow")?,
         deny: nets("deny")?,
-        status: config.status("status", StatusCode::FORBIDDEN),
+        status: config.refusal("status", StatusCode::FORBIDDEN),
         message: config.text("message").map(str::to_owned),
     }))
 }
@@ -40,9 +40,13 @@ impl Plugin for IpRestriction {
         if !within(&self.deny) && (self.allow.is_empty() || within(&self.allow)) {
             return Access::Continue;
         }
-        let answer = match &self.message {
-            Some(message) => Answer::error(exchange, self.status, message),
-            None => Answer::error(exchange, self.status, &format!("IP address not allowed: {ip}")),
+        let told = || format!("IP address not allowed: {ip}");
+        let answer = match self.status {
+            Some(status) => {
+                let message = self.message.clone().unwrap_or_else(told);
+                Answer::error(exchange, status, &message)
+            }
+            None => Answer::status_error(exchange, StatusCode::INTERNAL_SERVER_ERROR),
         };
         Access::respond(answer)
     }

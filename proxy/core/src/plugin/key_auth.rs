@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::args::{Args, Found};
 use super::auth::{Strangers, authenticate, challenge, unauthorized};
-use super::{Access, BuildError, Config, Directory, Flow, Plugin};
+use super::{Access, BuildError, Config, Directory, Flow, Plugin, spellings};
 use crate::exchange::{Exchange, text};
 use std::sync::Arc;
 
@@ -39,15 +39,14 @@ enum Key {
 }
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
-    let names = config.list("key_names").into_iter().map(|text| {
-        let dashed = text.to_ascii_lowercase().replace('_', "-");
-        let mut headers: Vec<HeaderName> = Vec::new();
-        if text == text.to_ascii_lowercase() {
-            headers.extend(text.parse::<HeaderName>());
-        }
-        headers.extend(dashed.parse::<HeaderName>().ok().filter(|name| !headers.contains(name)));
+    let name = |text: String| {
+        // In capitals an underscore is only looked for as a dash.
+        let is_lower = text == text.to_ascii_lowercase();
+        let mut headers = spellings(&text);
+        headers.retain(|name| is_lower || !name.as_str().contains('_'));
         Name { text, headers }
-    });
+    };
+    let names = config.list("key_names").into_iter().map(name);
     Ok(Box::new(KeyAuth {
         names: names.collect(),
         in_header: config.flag("key_in_header"),

@@ -90,12 +90,19 @@ pub(super) fn queue(config: &Config<'_>) -> Queue {
         queue.and_then(|queue| queue.get(field)).and_then(Value::as_f64).unwrap_or(default).max(0.0)
     };
     let seconds = |field: &str, default: f64| Duration::from_secs_f64(number(field, default));
+    // The older names count where they say something else than they did when nobody set them.
+    let older = |field: &str, untouched: f64| config.number(field).filter(|set| *set != untouched);
+    let batch = older("queue_size", 1.0).or_else(|| older("batch_span_count", 200.0));
+    let delay = older("flush_timeout", 2.0).or_else(|| older("batch_flush_delay", 3.0));
     let max_bytes = number("max_bytes", 0.0) as usize;
     let unlimited =
         queue.and_then(|queue| queue.get("concurrency_limit")).and_then(Value::as_i64) == Some(-1);
     Queue {
-        max_batch_size: (number("max_batch_size", 1.0) as usize).max(1),
-        max_coalescing_delay: seconds("max_coalescing_delay", 1.0),
+        max_batch_size: (batch.unwrap_or_else(|| number("max_batch_size", 1.0)) as usize).max(1),
+        max_coalescing_delay: delay.map_or_else(
+            || seconds("max_coalescing_delay", 1.0),
+            |delay| Duration::from_secs_f64(delay.max(0.0)),
+        ),
         max_entries: (number("max_entries", 10_000.0) as usize).max(1),
         max_bytes: (max_bytes > 0).then_some(max_bytes),
         max_retry_time: seconds("max_retry_time", 60.0),

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Method, Version};
 use serde_json::Value;
 
 use super::loggers::{headers, queue};
-use super::trace::{Format, Outgoing, Propagation, random_id};
+use super::trace::{Format, Propagation, random_id};
 use super::{Access, BuildError, Config, Framing, HttpTarget, Plugin, Services, Sink, Target};
 use crate::exchange::Exchange;
 use otlp::{Attribute, Span};
@@ -30,7 +30,7 @@ struct OpenTelemetry {
 
 /// The ids of a request that is recorded.
 struct Recorded {
-    trace: Vec<u8>,
+    trace: [u8; 16],
     root: [u8; 8],
     parent: Option<[u8; 8]>,
     /// What the upstream was told.
@@ -98,22 +98,16 @@ impl Plugin for OpenTelemetry {
     fn access<'a>(&'a self, exchange: &'a mut Exchange) -> Access<'a> {
         let services = self.services.as_ref();
         let incoming = self.propagation.read(exchange);
-        let trace = incoming.trace.clone().unwrap_or_else(|| random_id::<16>(services).to_vec());
+        let trace = incoming.trace.unwrap_or_else(|| random_id(services));
         let sampled = match self.rate {
             Some(rate) => incoming.sampled.unwrap_or_else(|| keeps(&trace, rate)),
             None => false,
         };
-        let outgoing = Outgoing {
-            span: random_id(services),
-            parent: incoming.trace.as_ref().and(incoming.span),
-            sampled,
-            debug: incoming.debug,
-            is_new: incoming.trace.is_none(),
-            trace,
-        };
+        let parent = incoming.span.or(incoming.parent);
+        let outgoing = incoming.continued(trace, random_id(services), parent, sampled);
         self.propagation.write(exchange, &incoming, &outgoing);
         if let Some(name) = &self.answer_header
-            && let Ok(value) = HeaderValue::from_str(&hex::encode(&outgoing.trace))
+            && let Ok(value) = HeaderValue::from_str(&hex::encode(outgoing.trace))
         {
             exchange.early.insert(name.clone(), value);
         }
@@ -152,13 +146,6 @@ fn keeps(trace: &[u8], rate: f64) -> bool {
     rate >= 1.0 || ((number >> 1) as f64) < rate * (u64::MAX >> 1) as f64
 }
 
-/// The trace id as OTLP has it: sixteen bytes.
-fn long(trace: &[u8]) -> Vec<u8> {
-    let mut id = vec![0; 16_usize.saturating_sub(trace.len())];
-    id.extend_from_slice(trace);
-    id
-}
-
 fn root(exchange: &Exchange, recorded: &Recorded) -> Span {
     let request = &exchange.request;
     let text = |text: &str| Attribute::Text(text.to_owned());
@@ -185,7 +172,7 @@ fn root(exchange: &Exchange, recorded: &Recorded) -> Span {
     }
     let ended = exchange.moments.ended.unwrap_or(exchange.moments.started);
     Span {
-        trace: long(&recorded.trace),
+        trace: recorded.trace.to_vec(),
         id: recorded.root,
         parent: recorded.parent,
         name: "kong".to_owned(),
@@ -209,7 +196,7 @@ fn attempt(exchange: &Exchange, recorded: &Recorded, at: usize, id: [u8; 8]) -> 
         attributes.push(("net.peer.name", Attribute::Text(host.into())));
     }
     Some(Span {
-        trace: long(&recorded.trace),
+        trace: recorded.trace.to_vec(),
         id,
         parent: Some(recorded.root),
         name: "kong.balancer".to_owned(),
@@ -230,10 +217,5 @@ mod tests {
         let high = [255_u8; 16];
         assert!(keeps(&low, 0.01) && !keeps(&high, 0.99) && keeps(&high, 1.0));
         assert!(!keeps(&low, 0.0));
-    }
-
-    #[test]
-    fn short_trace_ids_are_filled_up() {
-        assert_eq!(long(&[1; 8]), [[0; 8], [1; 8]].concat());
     }
 }

@@ -8,7 +8,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::window::{Period, Scope, Subject, Window};
-use super::{Access, BuildError, Config, Flow, Plugin, Redis, Reply, ServiceError, Services};
+use super::{
+    Access, BuildError, Config, Flow, Plugin, Redis, Reply, ServiceError, Services, spellings,
+};
 use crate::answer::Answer;
 use crate::exchange::{Exchange, text};
 
@@ -24,7 +26,7 @@ struct RateLimiting {
     scope: Arc<Scope>,
     fault_tolerant: bool,
     hide: bool,
-    status: StatusCode,
+    status: Option<StatusCode>,
     message: String,
     services: Arc<dyn Services>,
 }
@@ -43,7 +45,7 @@ pub(super) enum LimitBy {
     Credential,
     Ip,
     Service,
-    Header(HeaderName),
+    Header(Vec<HeaderName>),
     Path(String),
 }
 
@@ -53,7 +55,7 @@ impl LimitBy {
             Some("credential") => Self::Credential,
             Some("ip") => Self::Ip,
             Some("service") => Self::Service,
-            Some("header") => config.string("header_name").parse().map_or(Self::Ip, Self::Header),
+            Some("header") => Self::Header(spellings(&config.string("header_name"))),
             Some("path") => Self::Path(config.string("path")),
             Some(_) | None => Self::Consumer,
         }
@@ -70,7 +72,9 @@ impl LimitBy {
             Self::Credential => credential,
             Self::Ip => None,
             Self::Service => exchange.matched.service.as_ref().map(|service| service.id.as_ref()),
-            Self::Header(name) => exchange.request.headers.get(name).and_then(text),
+            Self::Header(names) => {
+                names.iter().find_map(|name| exchange.request.headers.get(name)).and_then(text)
+            }
             Self::Path(path) => (exchange.request.path == *path).then_some(path.as_str()),
         };
         found.map_or(Subject::Address(exchange.client.ip), Subject::Text)
@@ -98,7 +102,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
         prefix,
         fault_tolerant: config.flag("fault_tolerant"),
         hide: config.flag("hide_client_headers"),
-        status: config.status("error_code", StatusCode::TOO_MANY_REQUESTS),
+        status: config.refusal("error_code", StatusCode::TOO_MANY_REQUESTS),
         message: config.string("error_message"),
         services: Arc::clone(&config.context.services),
     }))
@@ -185,9 +189,14 @@ impl RateLimiting {
                 early.insert("retry-after", reset);
             }
         }
-        match stop {
-            Some(_) => Flow::respond(Answer::error(exchange, self.status, &self.message)),
-            None => Flow::Continue,
+        match (stop, self.status) {
+            (None, _) => Flow::Continue,
+            (Some(_), Some(status)) => {
+                Flow::respond(Answer::error(exchange, status, &self.message))
+            }
+            (Some(_), None) => {
+                Flow::respond(Answer::status_error(exchange, StatusCode::INTERNAL_SERVER_ERROR))
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::args::Args;
-use super::{Access, BuildError, Config, Flow, Plugin};
+use super::{Access, BuildError, Config, Flow, Plugin, spellings};
 use crate::answer::{Answer, status_text};
 use crate::exchange::{Exchange, text};
 
@@ -14,7 +14,7 @@ struct RequestTermination {
     status: StatusCode,
     content: Content,
     echo: bool,
-    trigger: Option<(HeaderName, String)>,
+    trigger: Option<(Vec<HeaderName>, String)>,
 }
 
 enum Content {
@@ -39,8 +39,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
         (None, Some(message)) => Content::Message(message.to_owned()),
         (None, None) => Content::None,
     };
-    let trigger =
-        config.text("trigger").and_then(|name| Some((name.parse().ok()?, name.to_owned())));
+    let trigger = config.text("trigger").map(|name| (spellings(name), name.to_owned()));
     Ok(Box::new(RequestTermination {
         status: config.status("status_code", StatusCode::SERVICE_UNAVAILABLE),
         content,
@@ -51,13 +50,14 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
 
 impl Plugin for RequestTermination {
     fn access<'a>(&'a self, exchange: &'a mut Exchange) -> Access<'a> {
-        if let Some((header, argument)) = &self.trigger {
+        if let Some((headers, argument)) = &self.trigger {
             let in_query = exchange
                 .request
                 .query
                 .as_deref()
                 .is_some_and(|query| Args::parse(query).has(argument));
-            if !in_query && !exchange.request.headers.contains_key(header) {
+            let is_sent = |name: &HeaderName| exchange.request.headers.contains_key(name);
+            if !in_query && !headers.iter().any(is_sent) {
                 return Access::Continue;
             }
         }

@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::rate_limiting::{LimitBy, command, counted, number_header, prefix, redis, redis_key};
 use super::window::{Period, Scope, Subject};
-use super::{Access, BuildError, Config, Flow, Plugin, Redis, ServiceError, Services};
+use super::{
+    Access, BuildError, Config, Flow, Plugin, Redis, ServiceError, Services, escaped_header_name,
+};
 use crate::answer::Answer;
 use crate::exchange::{BodyFilter, Exchange, Source, text};
 
@@ -49,8 +51,8 @@ struct Usage {
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
     let header = |text: String| {
-        text.parse::<HeaderName>()
-            .map_err(|_| BuildError::Field { plugin: "response-ratelimiting", field: "limits" })
+        escaped_header_name(&text)
+            .ok_or(BuildError::Field { plugin: "response-ratelimiting", field: "limits" })
     };
     let mut limits = Vec::new();
     for (name, windows) in

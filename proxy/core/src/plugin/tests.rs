@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::exchange::{Body, Client, Entity, Request, Response, Source};
 
+mod edges;
+
 /// A world that stands still at noon of 2024-11-21.
 struct Still;
 

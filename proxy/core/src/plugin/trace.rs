@@ -6,6 +6,7 @@ mod inject;
 use http::HeaderName;
 use serde_json::Value;
 
+use super::record::Extra;
 use super::{Config, Services, texts};
 use crate::exchange::Exchange;
 
@@ -47,35 +48,49 @@ impl Format {
 pub(super) struct Incoming {
     /// The form that was found, even if its ids are unusable.
     pub(super) format: Option<Format>,
-    /// The trace id, eight or sixteen bytes.
-    pub(super) trace: Option<Vec<u8>>,
+    /// The trace id, filled up to sixteen bytes.
+    pub(super) trace: Option<[u8; 16]>,
+    /// The bytes that the trace id had.
+    size: Option<usize>,
     /// The caller's span.
     pub(super) span: Option<[u8; 8]>,
     /// The caller's parent.
     pub(super) parent: Option<[u8; 8]>,
     /// Whether the trace is kept.
     pub(super) sampled: Option<bool>,
-    /// b3's debug flag, which overrides any decision.
-    pub(super) debug: bool,
+    /// The flags of b3; `1` is debugging and overrides any decision.
+    flags: Option<String>,
+    /// What the caller's tracer carries along.
+    baggage: Vec<(String, String)>,
+    /// Whether the gateway takes part in the caller's span instead of making a child of it.
+    pub(super) reuses_span: bool,
 }
 
 impl Incoming {
-    /// Whether the gateway takes part in the caller's span instead of making a child of it.
-    pub(super) fn shares_span(&self) -> bool {
-        matches!(self.format, Some(Format::B3 | Format::B3Single | Format::Jaeger | Format::Ot))
+    /// What is sent on in its place.
+    pub(super) fn continued(
+        &self,
+        trace: [u8; 16],
+        span: [u8; 8],
+        parent: Option<[u8; 8]>,
+        sampled: bool,
+    ) -> Outgoing {
+        let (flags, baggage) = (self.flags.clone(), self.baggage.clone());
+        Outgoing { trace, size: self.size, span, parent, sampled, flags, baggage }
     }
 }
 
 /// What is sent on.
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
-    pub(super) trace: Vec<u8>,
+    pub(super) trace: [u8; 16],
+    /// The bytes that the caller's trace id had.
+    size: Option<usize>,
     pub(super) span: [u8; 8],
     pub(super) parent: Option<[u8; 8]>,
     pub(super) sampled: bool,
-    pub(super) debug: bool,
-    /// Whether the trace began here.
-    pub(super) is_new: bool,
+    flags: Option<String>,
+    baggage: Vec<(String, String)>,
 }
 
 /// Which forms are read and written.
@@ -94,26 +109,26 @@ impl Propagation {
         let named = |name: &str| -> Vec<Option<Format>> {
             texts(list(name)).iter().map(|name| Format::named(name)).collect()
         };
-        let default = new
-            .and_then(|new| new.get("default_format"))
-            .and_then(Value::as_str)
-            .or_else(|| config.text("default_header_type"))
-            .and_then(Format::named)
-            .unwrap_or(default);
+        let format = new.and_then(|new| new.get("default_format")).and_then(Value::as_str);
+        let format = format.and_then(Format::named);
         if ["extract", "inject", "clear"].iter().any(|name| list(name).is_some()) {
             return Self {
                 extract: named("extract").into_iter().flatten().collect(),
                 clear: texts(list("clear")).iter().filter_map(|name| name.parse().ok()).collect(),
                 inject: named("inject"),
-                default,
+                default: format.unwrap_or(default),
             };
         }
+        // Without the newer fields, the older default wins over the newer one.
+        let older = config.text("default_header_type").and_then(Format::named);
+        let default = older.or(format).unwrap_or(default);
         let (extract, inject) = match config.text("header_type") {
+            None => (Vec::new(), Vec::new()),
             Some("ignore") => (Vec::new(), vec![Some(default)]),
             Some(name) if Format::named(name).is_some() => {
                 (Format::ALL.to_vec(), vec![Format::named(name), None])
             }
-            Some(_) | None => (Format::ALL.to_vec(), vec![None]),
+            Some(_) => (Format::ALL.to_vec(), vec![None]),
         };
         Self { extract, clear: Vec::new(), inject, default }
     }
@@ -130,14 +145,15 @@ impl Propagation {
         found.unwrap_or_default()
     }
 
-    /// Writes the context in every wanted form.
+    /// Writes the context in every wanted form, and for log records too.
     pub(super) fn write(&self, exchange: &mut Exchange, incoming: &Incoming, outgoing: &Outgoing) {
         let mut written = Vec::new();
         for format in &self.inject {
             // `preserve` is the caller's form.
             let format = format.or(incoming.format).unwrap_or(self.default);
             if !written.contains(&format) {
-                inject::write(format, outgoing, &mut exchange.request.headers);
+                let (name, trace) = inject::write(format, outgoing, &mut exchange.request.headers);
+                Extra::set(exchange, &["trace_id", name], trace.into());
                 written.push(format);
             }
         }

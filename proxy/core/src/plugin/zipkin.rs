@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde_json::{Map, Value, json};
 
 use super::loggers::queue;
-use super::trace::{Format, Outgoing, Propagation, random_id};
+use super::trace::{Format, Propagation, random_id};
 use super::{Access, BuildError, Config, Framing, HttpTarget, Plugin, Services, Sink, Target};
 use crate::exchange::Exchange;
 
@@ -81,22 +81,15 @@ impl Plugin for Zipkin {
     fn access<'a>(&'a self, exchange: &'a mut Exchange) -> Access<'a> {
         let services = self.services.as_ref();
         let incoming = self.propagation.read(exchange);
-        let trace = incoming.trace.clone().unwrap_or_else(|| self.new_trace());
+        let trace = incoming.trace.unwrap_or_else(|| self.new_trace());
         let sampled = incoming.sampled.unwrap_or_else(|| self.samples());
         // Older forms share the caller's span between both sides, the others make a child of it.
-        let shared = incoming.span.filter(|_| incoming.shares_span());
+        let shared = incoming.span.filter(|_| incoming.reuses_span);
         let request = shared.unwrap_or_else(|| random_id(services));
         let parent = if shared.is_some() { incoming.parent } else { incoming.span };
-        let outgoing = Outgoing {
-            trace,
-            span: random_id(services),
-            parent: Some(request),
-            sampled,
-            debug: incoming.debug,
-            is_new: incoming.trace.is_none(),
-        };
+        let outgoing = incoming.continued(trace, random_id(services), Some(request), sampled);
         self.propagation.write(exchange, &incoming, &outgoing);
-        let trace = hex::encode(&outgoing.trace);
+        let trace = hex::encode(outgoing.trace);
         if let Some(name) = &self.answer_header
             && let Ok(value) = HeaderValue::from_str(&trace)
         {
@@ -132,12 +125,12 @@ impl Plugin for Zipkin {
 }
 
 impl Zipkin {
-    fn new_trace(&self) -> Vec<u8> {
+    fn new_trace(&self) -> [u8; 16] {
         let mut id = random_id::<16>(self.services.as_ref());
         if self.short_ids {
             id[..8].fill(0);
         }
-        id.to_vec()
+        id
     }
 
     fn samples(&self) -> bool {
@@ -181,15 +174,9 @@ impl Zipkin {
         let mut tag = |name: &str, value: String| tags.insert(name.to_owned(), value.into());
         tag("lc", "kong".into());
         tag("http.method", request.method.to_string());
-        tag(
-            "http.host",
-            request.headers.get(HOST).map_or_else(
-                || request.host.clone(),
-                |host| String::from_utf8_lossy(host.as_bytes()).into_owned(),
-            ),
-        );
+        tag("http.host", request.host.clone());
         tag("http.path", request.path.clone());
-        tag("http.protocol", format!("{:?}", request.version));
+        tag("http.protocol", protocol(request.version).to_owned());
         tag("http.status_code", exchange.response.status.as_str().to_owned());
         tag("kong.node.id", self.services.node_id().to_owned());
         if let Some(consumer) = &exchange.identity.consumer {
@@ -289,6 +276,15 @@ impl Zipkin {
             }
         }
         tags
+    }
+}
+
+/// The protocol with its version as a number.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1",
+        _ => "HTTP/1.1",
     }
 }
 
