@@ -44,7 +44,7 @@ pub struct KongConsumerGroup {
     pub metadata: ObjectMeta,
     /// Used by Kong's own operator only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
     pub spec: Option<serde_json::Value>,
     /// What the controller observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -40,7 +40,7 @@ pub struct KongVaultSpec {
     pub description: Option<String>,
     /// The vault's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
     pub config: Option<Value>,
     /// Tags of the Kong entity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ pub struct KongCustomEntitySpec {
     #[schemars(extend("minLength" = 1))]
     pub entity_type: String,
     /// The entity's fields.
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
     pub fields: Value,
     /// The ingress class that the entity belongs to.
     pub controller_name: String,

@@ -16,7 +16,6 @@ pub struct KongPlugin {
     #[schemars(skip)]
     pub metadata: ObjectMeta,
     /// The name of the plugin in Kong, such as `key-auth`.
-    #[serde(default)]
     #[schemars(extend("minLength" = 1))]
     pub plugin: String,
     /// Kept for the schema's sake: KIC refuses objects that set it.
@@ -27,7 +26,7 @@ pub struct KongPlugin {
     pub disabled: Option<bool>,
     /// The plugin's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
     pub config: Option<Value>,
     /// A Secret that holds the whole configuration.
     #[serde(rename = "configFrom", default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +60,6 @@ pub struct KongClusterPlugin {
     #[schemars(skip)]
     pub metadata: ObjectMeta,
     /// The name of the plugin in Kong, such as `key-auth`.
-    #[serde(default)]
     #[schemars(extend("minLength" = 1))]
     pub plugin: String,
     /// Kept for the schema's sake: KIC refuses objects that set it.
@@ -72,7 +70,7 @@ pub struct KongClusterPlugin {
     pub disabled: Option<bool>,
     /// The plugin's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
     pub config: Option<Value>,
     /// A Secret that holds the whole configuration.
     #[serde(rename = "configFrom", default, skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::CustomResource;
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,7 +23,15 @@ use super::root_kind;
     namespaced,
     status = "PolicyStatus",
     derive = "Default",
-    derive = "PartialEq"
+    derive = "PartialEq",
+    validation = at_most_one("hashOn"),
+    validation = at_most_one("hashOnFallback"),
+    validation = Rule::new("!has(self.spec.hashOn) || has(self.spec.hashOn.cookie) == has(self.spec.hashOn.cookiePath)").message("hashOn.cookie and hashOn.cookiePath are set together or not at all"),
+    validation = Rule::new("!has(self.spec.hashOnFallback) || !has(self.spec.hashOnFallback.cookie) && !has(self.spec.hashOnFallback.cookiePath)").message("a cookie cannot be the fallback: set it in hashOn"),
+    validation = Rule::new("!has(self.spec.hashOnFallback) || !has(self.spec.hashOn) || !has(self.spec.hashOn.cookie)").message("hashOn.cookie needs no fallback: a cookie that is missing is set"),
+    validation = Rule::new("!has(self.spec.hashOn) && !has(self.spec.hashOnFallback) || has(self.spec.algorithm) && self.spec.algorithm in ['consistent-hashing', 'sticky-sessions']").message("hashOn and hashOnFallback need the algorithm consistent-hashing"),
+    validation = no_interval("healthy"),
+    validation = no_interval("unhealthy")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KongUpstreamPolicySpec {
@@ -47,6 +55,23 @@ pub struct KongUpstreamPolicySpec {
     /// The cookie of sticky sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky_sessions: Option<StickySessions>,
+}
+
+/// One input is hashed, not several.
+fn at_most_one(field: &str) -> Rule {
+    let inputs = ["input", "header", "cookie", "queryArg", "uriCapture"];
+    let set = inputs.map(|input| format!("has(self.spec.{field}.{input})")).join(", ");
+    Rule::new(format!("!has(self.spec.{field}) || [{set}].filter(set, set).size() < 2"))
+        .message(&*format!("{field} takes one of input, header, cookie, queryArg and uriCapture"))
+}
+
+/// Judgments from traffic happen when there is traffic.
+fn no_interval(state: &str) -> Rule {
+    let path = format!("self.spec.healthchecks.passive.{state}");
+    Rule::new(format!(
+        "!has(self.spec.healthchecks) || !has(self.spec.healthchecks.passive) || !has({path}) || !has({path}.interval)"
+    ))
+    .message(&*format!("healthchecks.passive.{state}.interval means nothing: only active checks have one"))
 }
 
 /// An input of consistent hashing: one of the fields.
@@ -253,11 +278,11 @@ pub struct KongIngress {
     pub upstream: Option<KongIngressUpstream>,
     /// No longer allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
     pub proxy: Option<Value>,
     /// No longer allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
     pub route: Option<Value>,
 }
 
@@ -279,7 +304,7 @@ pub struct KongIngressUpstream {
     pub slots: Option<i64>,
     /// Active and passive health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
     pub healthchecks: Option<Value>,
     /// What consistent hashing hashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
