@@ -130,6 +130,13 @@ impl Options {
         self.gates.has(gate)
     }
 
+    /// Whether the proxies know consumer groups: Kong's Enterprise edition does, our own proxy does not. Of a Kong nobody
+    /// knows beforehand.
+    #[must_use]
+    pub fn consumer_groups(&self) -> bool {
+        self.engine == Engine::Kong || self.on(Gate::EnterpriseEdition)
+    }
+
     /// Whether routes are written as expressions.
     #[must_use]
     pub fn expressions(&self) -> bool {

@@ -99,6 +99,11 @@ fn groups<'a>(ctx: &mut Context<'a>) -> Vec<(ConsumerGroup, Origin<'a>)> {
             ctx.outcomes.ignore(object.reference(), why);
             continue;
         }
+        if !ctx.options.consumer_groups() {
+            let message = "consumer groups need Kong's Enterprise edition; the plugin acl tells groups of consumers apart";
+            ctx.outcomes.fail(object.reference(), Reason::UnsupportedValue, message);
+            continue;
+        }
         if let Some(winner) = names.get(object.name()) {
             let message = format!("the name {:?} is taken: {winner} is older", object.name());
             ctx.outcomes.fail(object.reference(), Reason::Conflicted, message);
@@ -134,6 +139,12 @@ fn memberships<'a>(
                 "nonexistent consumer group: \"KongConsumerGroup {namespace}/{name} not found\""
             );
             ctx.outcomes.fail(object.reference(), Reason::RefNotFound, message);
+            continue;
+        }
+        if !ctx.options.consumer_groups() {
+            let message =
+                format!("is in no group {name:?}: consumer groups need Kong's Enterprise edition");
+            ctx.outcomes.warn(object.reference(), Reason::UnsupportedValue, message);
             continue;
         }
         all.memberships.push(ConsumerGroupConsumer {
