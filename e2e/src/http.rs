@@ -40,7 +40,19 @@ impl Client {
 
     /// Asks `address` for `path` of `host`.
     pub fn get(&self, address: SocketAddr, host: &str, path: &str) -> Result<Answer> {
+        self.get_with(address, (host, path), &[])
+    }
+
+    /// Asks `address` for a path of a host, with more headers.
+    pub fn get_with(
+        &self,
+        address: SocketAddr,
+        (host, path): (&str, &str),
+        headers: &[(&str, &str)],
+    ) -> Result<Answer> {
         let request = self.http.get(format!("http://{address}{path}")).header("host", host);
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         read(request.send().with_context(|| format!("failed to ask {address} for {host}{path}"))?)
     }
 }

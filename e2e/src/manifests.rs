@@ -81,6 +81,10 @@ fn folder(document: &str) -> Option<&'static str> {
         "ServiceAccount" if !of_proxy => "rbac",
         "ServiceMonitor" => "prometheus",
         "NetworkPolicy" => "network-policy",
+        "ValidatingWebhookConfiguration"
+        | "ValidatingAdmissionPolicy"
+        | "ValidatingAdmissionPolicyBinding" => "admission",
+        "Service" if document.contains("  name: flotilla-admission") => "admission",
         "ProxyFleet" | "IngressClass" => "proxy",
         _ if of_proxy => "proxy",
         _ => "manager",

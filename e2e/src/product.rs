@@ -62,17 +62,19 @@ impl Product {
                 }),
             );
         }
-        cluster.helm(&[
-            "upgrade",
-            "--install",
-            "flotilla-crds",
-            &chart("flotilla-crds"),
-            "--wait",
-        ])?;
         let product =
             Self { cluster: cluster.clone(), client: Client::without_keepalive()?, settings };
+        product.define(&[])?;
         product.upgrade(&[])?;
         Ok(product)
+    }
+
+    /// Installs or upgrades the chart of definitions with settings, each `name=value`.
+    pub fn define(&self, settings: &[&str]) -> Result<()> {
+        let chart = chart("flotilla-crds");
+        let fixed = ["upgrade", "--install", "flotilla-crds", &chart, "--wait"];
+        let settings: Vec<&str> = settings.iter().flat_map(|it| ["--set", it]).collect();
+        self.cluster.helm(&[&fixed[..], &settings].concat()).map(drop)
     }
 
     /// Installs or upgrades the release with more settings, each `name=value`, and waits until it is whole.
@@ -179,16 +181,17 @@ impl Product {
         self.client.get(SocketAddr::new(pod.address, PROXY_PORT), host, path)
     }
 
-    /// Asks one proxy over TLS.
-    pub fn ask_tls(&self, pod: &Pod, host: &str, path: &str) -> Result<Answer> {
-        crate::http::get_tls(SocketAddr::new(pod.address, PROXY_TLS_PORT), host, path)
-    }
-
-    /// Waits until every proxy answers a request with `status`.
-    pub fn wait_for_answer(&self, host: &str, path: &str, status: u16) -> Result<()> {
-        eventually(&format!("every proxy answers {host}{path} with {status}"), || {
+    /// Waits until every proxy answers a request with more headers with `status`.
+    pub fn wait_for_answer_to(
+        &self,
+        (host, path): (&str, &str),
+        headers: &[(&str, &str)],
+        status: u16,
+    ) -> Result<()> {
+        eventually(&format!("every proxy answers {host}{path} {headers:?} with {status}"), || {
             for pod in self.pods("proxy")? {
-                let answer = self.ask(&pod, host, path)?;
+                let address = SocketAddr::new(pod.address, PROXY_PORT);
+                let answer = self.client.get_with(address, (host, path), headers)?;
                 ensure!(
                     answer.status == status,
                     "{} answers {}: {}",
@@ -200,6 +203,16 @@ impl Product {
             Ok(())
         })
         .inspect_err(|_| self.say_state())
+    }
+
+    /// Asks one proxy over TLS.
+    pub fn ask_tls(&self, pod: &Pod, host: &str, path: &str) -> Result<Answer> {
+        crate::http::get_tls(SocketAddr::new(pod.address, PROXY_TLS_PORT), host, path)
+    }
+
+    /// Waits until every proxy answers a request with `status`.
+    pub fn wait_for_answer(&self, host: &str, path: &str, status: u16) -> Result<()> {
+        self.wait_for_answer_to((host, path), &[], status)
     }
 
     /// The address of the Service in front of the proxies.

@@ -25,10 +25,11 @@ use tokio::sync::watch;
 use tracing::info;
 use uuid::Uuid;
 
+use crate::admission;
 use crate::fleet::AllFleetMetrics;
-use crate::fleets::{Common, Supervisor};
+use crate::fleets::{Common, Fleets, Supervisor};
 use crate::lease::{Election, LeaseSettings};
-use crate::scenes::Scenes;
+use crate::scenes::{Scenes, Served};
 use crate::serve;
 use crate::status::{self, Reporter};
 use crate::ticks::Ticks;
@@ -49,6 +50,10 @@ pub struct Settings {
     pub log_filter: Filter,
     /// Where proxies enroll.
     pub enrollment_listen: SocketAddr,
+    /// Where the API server asks whether objects may be written, if it does.
+    pub admission_listen: Option<SocketAddr>,
+    /// The ValidatingWebhookConfiguration that is given the authority of our certificate.
+    pub admission_configuration: Option<String>,
     /// The class of Ingresses, for fleets that name none.
     pub ingress_class: String,
     /// What objects of every fleet are translated with.
@@ -95,8 +100,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let gate = readiness.gate("client identity");
     let trust = start_trust(&mut tasks, ground, gate, listeners.enrollment);
     let (role, role_seen) = watch::channel(Role::Standby { leader: None });
-    let (fleets, fleets_seen) = watch::channel(crate::fleets::Fleets::new());
+    let (fleets, fleets_seen) = watch::channel(Fleets::new());
     let (views, views_seen) = watch::channel(serve::Views::new());
+    if let Some(listener) = listeners.admission {
+        let seen = (scenes.clone(), fleets_seen.clone());
+        start_admission(&mut tasks, ground, listener, (seen, &trust, &metrics));
+    }
     let supervisor = Supervisor::new(
         Common {
             settings: settings.clone(),
@@ -191,6 +200,7 @@ struct Listeners {
     metrics: TcpListener,
     debug: TcpListener,
     enrollment: TcpListener,
+    admission: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -200,6 +210,10 @@ impl Listeners {
             metrics: serve::bind("metrics", settings.metrics_listen).await?,
             debug: serve::bind("debugging", settings.debug_listen).await?,
             enrollment: serve::bind("enrollment", settings.enrollment_listen).await?,
+            admission: match settings.admission_listen {
+                Some(address) => Some(serve::bind("admission", address).await?),
+                None => None,
+            },
         })
     }
 }
@@ -210,6 +224,38 @@ struct Ground<'a> {
     client: &'a Client,
     stores: &'a kinds::Stores,
     settings: &'a Settings,
+}
+
+/// What the admission webhook follows.
+type Followed<'a> = ((Scenes, watch::Receiver<Fleets>), &'a keeper::Followed, &'a Metrics);
+
+/// Starts the admission webhook, and the keeper of its authority where there is a configuration to keep.
+fn start_admission(
+    tasks: &mut Tasks,
+    ground: Ground<'_>,
+    listener: TcpListener,
+    (seen, trust, metrics): Followed<'_>,
+) {
+    let Ground { client, stores: _, settings } = ground;
+    let options = Options {
+        ingress_classes: vec![settings.ingress_class.clone()],
+        ..settings.options.clone()
+    };
+    let webhook = admission::Webhook::new(seen, (options, Served::new(settings)), metrics);
+    let service = serve::tls::Service {
+        name: "admission",
+        app: webhook.router(),
+        tls: trust.enrollment.clone(),
+        longest: Duration::MAX,
+    };
+    let end = tasks.shutdown().clone();
+    tasks.spawn("admission", serve::tls::serve(listener, service, end));
+    if let Some(configuration) = settings.admission_configuration.clone() {
+        let (client, authorities) = (client.clone(), trust.authorities.clone());
+        let bundle = admission::Bundle { client, configuration, authorities };
+        let end = tasks.shutdown().clone();
+        tasks.spawn("admission authority", admission::keep_bundle(bundle, end));
+    }
 }
 
 /// Starts the keeper of keys and the enrollment server.

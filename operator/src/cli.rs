@@ -87,7 +87,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         // A person looks at the table: logs only tell what is wrong.
         Command::Standalone(args) => serve(logs, "warn", |_| args.run()),
         Command::Translate(args) => translate::run(&args),
-        Command::Check(args) => translate::check(&args),
+        Command::Check(args) => translate::verdicts(&args),
         Command::Crds { kong } => {
             let more = if kong { operator_api::kong::crds() } else { Vec::new() };
             for crd in operator_api::crds().into_iter().chain(more) {

@@ -1,6 +1,7 @@
 //! The operator's shell: everything that talks to the cluster and to proxies.
 
 pub mod admin;
+pub mod admission;
 pub mod app;
 pub mod cli;
 pub mod fleet;

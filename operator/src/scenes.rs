@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use operator_core::object::Kind;
+use operator_core::object::{Kind, ObjectRef};
 use operator_core::snapshot::Snapshot;
 use runtime::Tasks;
 use tokio::sync::watch;
@@ -31,12 +31,11 @@ pub struct Scenes {
 }
 
 impl Scenes {
-    /// Starts the task that makes them. Without namespaces, all are served.
+    /// Starts the task that makes them.
     pub fn start(tasks: &mut Tasks, stores: &Stores, settings: &Settings, ticks: &Ticks) -> Self {
         let (all, all_seen) = watch::channel(None);
         let (served, served_seen) = watch::channel(None);
-        let namespaces: BTreeSet<String> = settings.watch_namespaces.iter().cloned().collect();
-        let filter = Filter { namespaces, ignored: settings.ignore_kinds.clone() };
+        let filter = Served::new(settings);
         let (stores, ticks, shutdown) = (stores.clone(), ticks.clone(), tasks.shutdown().clone());
         tasks.spawn("scenes", async move {
             let (mut dirty, mut ready) = (stores.dirty.clone(), stores.ready.clone());
@@ -66,23 +65,35 @@ impl Scenes {
 }
 
 /// Which objects are served.
-struct Filter {
+#[derive(Clone, Debug)]
+pub struct Served {
     namespaces: BTreeSet<String>,
     ignored: BTreeSet<Kind>,
 }
 
-impl Filter {
-    fn within(&self, scene: &Scene) -> Scene {
+impl Served {
+    /// Without namespaces, those of all are served.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let namespaces = settings.watch_namespaces.iter().cloned().collect();
+        Self { namespaces, ignored: settings.ignore_kinds.clone() }
+    }
+
+    /// Whether `object` is among them.
+    #[must_use]
+    pub fn serves(&self, object: &ObjectRef) -> bool {
         let Self { namespaces, ignored } = self;
-        if namespaces.is_empty() && ignored.is_empty() {
+        let namespace = &object.namespace;
+        let inside =
+            namespaces.is_empty() || namespace.is_empty() || namespaces.contains(namespace);
+        inside && !ignored.contains(&object.kind)
+    }
+
+    fn within(&self, scene: &Scene) -> Scene {
+        if self.namespaces.is_empty() && self.ignored.is_empty() {
             return scene.clone();
         }
-        let inside = |namespace: &str| {
-            namespaces.is_empty() || namespace.is_empty() || namespaces.contains(namespace)
-        };
-        let snapshot: Snapshot = scene
-            .snapshot
-            .filtered(|object| inside(&object.namespace) && !ignored.contains(&object.kind));
+        let snapshot: Snapshot = scene.snapshot.filtered(|object| self.serves(object));
         Scene { snapshot: Arc::new(snapshot), changed_at: scene.changed_at }
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 mod fleets;
+pub mod tls;
 
 pub use fleets::FleetSummary;
 

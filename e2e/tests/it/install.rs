@@ -102,7 +102,9 @@ pub(crate) fn rights(product: &Product) -> Result<()> {
 pub(crate) fn kustomizations(product: &Product) -> Result<()> {
     let stale = e2e::manifests::stale(product.cluster().binaries())?;
     ensure!(stale.is_empty(), "stale, run flotilla-e2e manifests: {stale:?}");
-    for name in ["crd", "default", "prometheus", "network-policy", "certmanager", "samples"] {
+    for name in
+        ["admission", "crd", "default", "prometheus", "network-policy", "certmanager", "samples"]
+    {
         let folder = format!("{}/../config/{name}", env!("CARGO_MANIFEST_DIR"));
         let built = product
             .kubectl(&["kustomize", &folder])

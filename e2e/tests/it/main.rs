@@ -13,6 +13,7 @@
 mod identity;
 mod input;
 mod install;
+mod kinds;
 mod leadership;
 mod misbehavior;
 mod routing;
@@ -45,6 +46,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("input::unknown_fields_and_oversized_objects_are_refused_by_the_api", input::refused_by_api),
     ("input::fleet_that_names_a_missing_service_says_so", input::missing_service),
     ("input::full_state_folder_stops_nothing", input::full_disk),
+    ("kinds::definitions_of_somebody_else_stay_as_they_are", kinds::foreign_definitions),
+    ("kinds::kongs_kinds_are_served_and_their_statuses_told", kinds::served),
+    ("kinds::wrong_objects_are_denied_with_the_remedy", kinds::denied),
+    ("kinds::definitions_come_and_go_while_the_operator_runs", kinds::come_and_go),
     ("scaling::fleet_follows_from_three_to_five_and_back_to_two", scaling::up_and_down),
     ("scaling::killed_proxy_is_replaced_and_filled", scaling::killed_pod),
     ("scaling::restarted_container_serves_again", scaling::killed_container),

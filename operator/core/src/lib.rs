@@ -3,7 +3,9 @@
 //! No IO, no clock, no randomness of its own and no unordered iteration: the same inputs give the same
 //! bytes and the same decisions on any machine. What is wrong with an object is data, not an error.
 
+pub mod admission;
 pub mod annotations;
+pub mod check;
 pub mod election;
 pub mod fallback;
 pub mod fleet;

@@ -188,6 +188,17 @@ macro_rules! stores {
                 snapshot
             }
 
+            /// The same snapshot with all objects of `other` in it, in place of those of the same names.
+            #[must_use]
+            pub fn with(&self, other: &Self) -> Self {
+                let mut sources = Sources::default();
+                $(sources.$field = self.$field.iter().chain(&other.$field).cloned().collect();)*
+                let replaced = other.references();
+                let held = self.unreadable.iter().filter(|one| !replaced.contains(&one.object));
+                sources.unreadable = held.chain(&other.unreadable).cloned().collect();
+                Self::new(sources)
+            }
+
             /// The same snapshot with the versions of `objects` that `other` holds, where it holds them.
             #[must_use]
             pub fn with_versions(&self, objects: &BTreeSet<ObjectRef>, other: &Self) -> Self {

@@ -23,7 +23,7 @@ mod upstreams;
 
 use std::collections::BTreeSet;
 
-use kong::model::{Document, Service, Upstream};
+use kong::model::{Document, Plugin, Service, Upstream};
 
 use crate::names::{self, Named};
 use crate::options::{Gate, Options};
@@ -41,6 +41,8 @@ pub struct Translation {
     pub config: Document,
     /// The verdict on every object that was looked at, by kind, namespace and name.
     pub outcomes: Vec<Outcome>,
+    /// Plugins that are in no configuration because nothing refers to them: for whoever judges them all the same.
+    pub idle: Vec<Plugin>,
 }
 
 /// Everything that the steps of one translation share.
@@ -49,12 +51,13 @@ pub(crate) struct Context<'a> {
     pub(crate) options: &'a Options,
     pub(crate) class: Classes,
     pub(crate) outcomes: Outcomes,
+    pub(crate) idle: Vec<Plugin>,
 }
 
 impl<'a> Context<'a> {
     fn new(snapshot: &'a Snapshot, options: &'a Options) -> Self {
         let class = Classes::of(snapshot, options);
-        Self { snapshot, options, class, outcomes: Outcomes::default() }
+        Self { snapshot, options, class, outcomes: Outcomes::default(), idle: Vec::new() }
     }
 }
 
@@ -71,7 +74,7 @@ pub fn translate(snapshot: &Snapshot, options: &Options) -> Translation {
     stream::rules(&mut ctx, &mut rules);
     gateway::rules(&mut ctx, &mut rules);
     let config = assemble(&mut ctx, rules);
-    Translation { config, outcomes: ctx.outcomes.finish() }
+    Translation { config, outcomes: ctx.outcomes.finish(), idle: ctx.idle }
 }
 
 /// Makes the configuration of what the sources wrote down.

@@ -28,11 +28,22 @@ const KONNECT: &str = "Konnect is not served";
 
 /// Every flag of Kong Ingress Controller 3.5, without its dashes.
 const FLAGS: &[(&str, Means)] = &[
-    ("admission-webhook-cert", Needless("policies of the API server need no certificate")),
-    ("admission-webhook-cert-file", Needless("policies of the API server need no certificate")),
-    ("admission-webhook-key", Needless("policies of the API server need no certificate")),
-    ("admission-webhook-key-file", Needless("policies of the API server need no certificate")),
-    ("admission-webhook-listen", Elsewhere("definitions and `flotilla check -f`")),
+    ("admission-webhook-cert", Needless("the operator issues and renews the certificate itself")),
+    (
+        "admission-webhook-cert-file",
+        Needless("the operator issues and renews the certificate itself"),
+    ),
+    ("admission-webhook-key", Needless("the operator issues and renews the certificate itself")),
+    (
+        "admission-webhook-key-file",
+        Needless("the operator issues and renews the certificate itself"),
+    ),
+    (
+        "admission-webhook-listen",
+        Elsewhere(
+            "`--admission-listen`, `admission.webhook` of the chart; `flotilla check -f` says the same offline",
+        ),
+    ),
     ("anonymous-reports", Needless("nothing is reported to anybody")),
     ("apiserver-burst", Needless("the API server's own priority and fairness decide")),
     ("apiserver-host", Elsewhere("the kubeconfig, or the pod's service account")),

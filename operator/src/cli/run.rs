@@ -25,6 +25,12 @@ pub(super) struct RunArgs {
     /// Where proxies enroll.
     #[arg(long, env = "FLOTILLA_ENROLLMENT_LISTEN", default_value = "0.0.0.0:8443")]
     enrollment_listen: SocketAddr,
+    /// Where the API server asks whether objects may be written; it does not ask by default.
+    #[arg(long, env = "FLOTILLA_ADMISSION_LISTEN", value_name = "ADDRESS")]
+    admission_listen: Option<SocketAddr>,
+    /// The ValidatingWebhookConfiguration in which the authority of the webhook's certificate is kept.
+    #[arg(long, env = "FLOTILLA_ADMISSION_CONFIGURATION", value_name = "NAME")]
+    admission_configuration: Option<String>,
     /// The ingress class, for fleets that name none.
     #[arg(long, env = "FLOTILLA_INGRESS_CLASS", default_value = "kong", value_name = "CLASS")]
     ingress_class: String,
@@ -95,6 +101,8 @@ impl RunArgs {
             metrics_listen,
             debug_listen,
             enrollment_listen,
+            admission_listen,
+            admission_configuration,
             ingress_class,
             feature_gates,
             enable_drain_support,
@@ -126,6 +134,8 @@ impl RunArgs {
             debug_listen,
             log_filter,
             enrollment_listen,
+            admission_listen,
+            admission_configuration,
             ingress_class,
             options,
             ignore_kinds: ignore_kinds.into_iter().collect(),

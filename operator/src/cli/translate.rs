@@ -7,12 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use operator_core::fallback;
 use operator_core::object::{Kind, ObjectRef};
 use operator_core::options::{Options, RouterFlavor, Version};
 use operator_core::outcome::{Outcome, Verdict};
 use operator_core::snapshot::{Ignored, Loader, Snapshot};
 use operator_core::translate::{Translation, translate};
+use operator_core::{check, fallback};
 use serde::Serialize;
 
 /// Which manifests are read, and how they are understood.
@@ -109,27 +109,32 @@ pub(super) fn run(args: &TranslateArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When files cannot be read, an argument names nothing, or an object is rejected.
-pub(super) fn check(args: &CheckArgs) -> anyhow::Result<()> {
-    let (translation, _) = args.input.translate()?;
+pub(super) fn verdicts(args: &CheckArgs) -> anyhow::Result<()> {
+    let (snapshot, _) = args.input.snapshot()?;
+    let outcomes = check::check(&snapshot, &args.input.options()?);
     std::io::stdout()
-        .write_all(table(&translation.outcomes).as_bytes())
+        .write_all(table(&outcomes).as_bytes())
         .context("failed to write the outcomes")?;
     let rejected = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Rejected { .. });
-    match translation.outcomes.iter().filter(rejected).count() {
+    match outcomes.iter().filter(rejected).count() {
         0 => Ok(()),
-        count => bail!("{count} of {} objects are rejected", translation.outcomes.len()),
+        count => bail!("{count} of {} objects are rejected", outcomes.len()),
     }
 }
 
 impl Input {
     fn translate(&self) -> anyhow::Result<(Translation, Vec<Ignored>)> {
+        let (snapshot, ignored) = self.snapshot()?;
+        Ok((translate(&snapshot, &self.options()?), ignored))
+    }
+
+    fn snapshot(&self) -> anyhow::Result<(Snapshot, Vec<Ignored>)> {
         let (snapshot, ignored) = load(&self.files)?;
         let mut rejected = BTreeSet::new();
         for text in &self.exclude {
             rejected.insert(excluded(text, &snapshot)?);
         }
-        let snapshot = fallback::without(&snapshot, &rejected);
-        Ok((translate(&snapshot, &self.options()?), ignored))
+        Ok((fallback::without(&snapshot, &rejected), ignored))
     }
 
     fn options(&self) -> anyhow::Result<Options> {

@@ -49,6 +49,7 @@ const UNITS: &[Unit] = &[
         ],
     },
     Unit { path: "operator/src/admin", never: &["k8s_openapi", "kube::"] },
+    Unit { path: "operator/src/admission", never: &["reqwest", "crate::admin:", "crate::fleet:"] },
     Unit { path: "operator/src/watch", never: &["kong::", "translate::"] },
     Unit { path: "operator/src/status", never: &["reqwest"] },
     Unit { path: "operator/src/trust", never: &["translate::", "crate::admin"] },

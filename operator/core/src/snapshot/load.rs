@@ -74,7 +74,8 @@ impl Loader {
         (Snapshot::new(self.sources), self.ignored)
     }
 
-    fn document(&mut self, source: &str, document: Value) {
+    /// Reads one document, which comes from `source`.
+    pub fn document(&mut self, source: &str, document: Value) {
         if document.is_null() {
             return;
         }

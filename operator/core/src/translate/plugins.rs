@@ -165,7 +165,10 @@ fn unreferenced(ctx: &mut Context<'_>, used: &BTreeMap<Key<'_>, Relations<'_>>) 
     for definition in idle {
         let reference = definition.origin.reference();
         match definition.config.read(snapshot, &reference) {
-            Ok(_) => ctx.outcomes.ignore(reference, "nothing refers to it"),
+            Ok(config) => {
+                ctx.outcomes.ignore(reference, "nothing refers to it");
+                ctx.idle.push(bare(&definition, config));
+            }
             Err((reason, message)) => ctx.outcomes.fail(reference, reason, message),
         }
     }
@@ -350,7 +353,12 @@ fn entity(ctx: &mut Context<'_>, definition: &Definition<'_>) -> Option<Plugin> 
         }
     };
     ctx.outcomes.configured(reference);
-    Some(Plugin {
+    Some(bare(definition, config))
+}
+
+/// A definition as an entity.
+fn bare(definition: &Definition<'_>, config: Map<String, Value>) -> Plugin {
+    Plugin {
         name: Some(definition.plugin.to_owned()),
         config: Some(config).filter(|config| !config.is_empty()),
         enabled: definition.disabled.filter(|disabled| *disabled).map(|disabled| !disabled),
@@ -360,7 +368,7 @@ fn entity(ctx: &mut Context<'_>, definition: &Definition<'_>) -> Option<Plugin> 
         instance_name: definition.instance_name.filter(|n| !n.is_empty()).map(str::to_owned),
         tags: Some(names::tags(definition.origin)),
         ..Plugin::default()
-    })
+    }
 }
 
 /// Emits a plugin for each use; says whether it could be read.

@@ -8,32 +8,22 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use operator_core::trust::Validity;
-use runtime::tls::Reloading;
 use runtime::{Clock, Shutdown};
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tracing::{debug, info, warn};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{info, warn};
 
 use super::{Grant, Judge, PATH, Refusal, Request};
+use crate::serve::tls;
 use crate::trust::BuiltIn;
 use crate::trust::keyring::SERVER_LEAF_SECONDS;
 
 /// The longest request: a signing request for any sensible key is a tenth of it.
 const BODY_MOST: usize = 16 * 1024;
 
-/// How many are served at once.
-const CONNECTIONS: usize = 128;
-
-/// How long a handshake, and how long a whole exchange may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a whole exchange may take.
 const EXCHANGE: Duration = Duration::from_secs(20);
 
 /// What the server needs.
@@ -63,57 +53,13 @@ pub async fn serve(
     settings: Settings,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let mut tls = Reloading::new(settings.tls.clone());
+    let tls = settings.tls.clone();
     let app = Router::new()
         .route(PATH, post(enroll))
         .layer(DefaultBodyLimit::max(BODY_MOST))
         .with_state(Arc::new(settings));
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut served = JoinSet::new();
-    loop {
-        // Shutdown first: nobody is accepted after it.
-        let stream = tokio::select! {
-            biased;
-            () = shutdown.requested() => break,
-            Some(_) = served.join_next() => continue,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    warn!(%error, "enrollment connection not accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        let (Ok(place), Some(config)) = (room.clone().try_acquire_owned(), tls.current().await)
-        else {
-            // Whoever is turned away comes back after a pause of its own.
-            continue;
-        };
-        let app = app.clone();
-        served.spawn(async move {
-            if timeout(EXCHANGE, exchange(stream, config, app)).await.is_err() {
-                debug!("enrollment connection took too long");
-            }
-            drop(place);
-        });
-    }
-    let _ = timeout(Duration::from_secs(2), async { while served.join_next().await.is_some() {} })
-        .await;
-    Ok(())
-}
-
-async fn exchange(stream: TcpStream, config: Arc<ServerConfig>, app: Router) {
-    let stream = match timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return debug!(%error, "enrollment handshake failed"),
-        Err(_) => return debug!("enrollment handshake took too long"),
-    };
-    let service = TowerToHyperService::new(app);
-    let builder = Builder::new(TokioExecutor::new());
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-        debug!(error, "enrollment connection failed");
-    }
+    let service = tls::Service { name: "enrollment", app, tls, longest: EXCHANGE };
+    tls::serve(listener, service, shutdown).await
 }
 
 async fn enroll(

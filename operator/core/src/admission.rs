@@ -1,0 +1,140 @@
+//! Whether an object may be written: the verdicts of [`check`](crate::check), before the object is stored.
+//!
+//! A write is denied for what it newly breaks and only another edit could mend. What time can mend, such as a
+//! reference to something that is not there yet, is a warning: manifests may be applied in any order. An object that
+//! was wrong before may be edited, and stay as wrong as it was. Gateway API tells what is wrong in statuses; its
+//! objects are never denied.
+
+use serde_json::Value;
+
+use crate::check::check;
+use crate::object::{Kind, ObjectRef};
+use crate::options::Options;
+use crate::outcome::{Outcome, Reason, Verdict};
+use crate::snapshot::{Loader, Snapshot};
+
+/// An object that somebody wants to write.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    object: ObjectRef,
+    snapshot: Snapshot,
+}
+
+impl Proposal {
+    /// Reads the object; one that cannot be decoded is a proposal too, of something unreadable.
+    #[must_use]
+    pub fn read(object: ObjectRef, document: Value) -> Self {
+        let mut loader = Loader::new();
+        loader.document("", document);
+        Self { object, snapshot: loader.finish().0 }
+    }
+
+    /// The object that would be written.
+    #[must_use]
+    pub fn object(&self) -> &ObjectRef {
+        &self.object
+    }
+}
+
+/// The answer to a proposal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Review {
+    /// Why the object may not be written, if it may not.
+    pub denied: Option<String>,
+    /// What the author should know, though the object may be written.
+    pub warnings: Vec<String>,
+}
+
+/// Judges `proposal` as if it stood in `snapshot`, for each of the `fleets` that could serve it.
+#[must_use]
+pub fn review(snapshot: &Snapshot, proposal: &Proposal, fleets: &[Options]) -> Review {
+    let kind = proposal.object.kind;
+    let before = snapshot.filtered(|object| {
+        object.kind == kind && *object == proposal.object || bears_on(kind, object.kind)
+    });
+    let after = before.with(&proposal.snapshot);
+    let mut review = Review::default();
+    let mut denials = Vec::new();
+    for options in fleets {
+        let held = check(&before, options);
+        for outcome in check(&after, options) {
+            let own = outcome.object == proposal.object;
+            let news = !held.contains(&outcome);
+            match &outcome.verdict {
+                Verdict::Rejected { reason, message } if news && bars(&outcome, *reason) => {
+                    add(&mut denials, told(own, &outcome, message));
+                }
+                Verdict::Rejected { message, .. } if news => {
+                    add(&mut review.warnings, told(own, &outcome, message));
+                }
+                // What was wrong before still is.
+                Verdict::Rejected { message, .. } if own => {
+                    add(&mut review.warnings, message.clone());
+                }
+                Verdict::Rejected { .. } | Verdict::Configured | Verdict::Ignored { .. } => {}
+            }
+            for warning in outcome.warnings.iter().filter(|_| own) {
+                add(&mut review.warnings, warning.message.clone());
+            }
+        }
+    }
+    review.denied = (!denials.is_empty()).then(|| denials.join("; "));
+    review
+}
+
+fn add(texts: &mut Vec<String>, text: String) {
+    if !texts.contains(&text) {
+        texts.push(text);
+    }
+}
+
+fn told(own: bool, outcome: &Outcome, message: &str) -> String {
+    if own { message.to_owned() } else { format!("{}: {message}", outcome.object) }
+}
+
+/// Whether only an edit mends what is wrong.
+fn bars(outcome: &Outcome, reason: Reason) -> bool {
+    let kind = outcome.object.kind;
+    match reason {
+        Reason::Invalid | Reason::Unreadable => !kind.group().starts_with("gateway.networking"),
+        // Names, prefixes and keys are taken once; of two routes the older just wins.
+        Reason::Conflicted => matches!(
+            kind,
+            Kind::KongConsumer | Kind::KongConsumerGroup | Kind::KongVault | Kind::Secret
+        ),
+        Reason::RefNotFound | Reason::RefNotPermitted | Reason::UnsupportedValue => false,
+    }
+}
+
+/// Whether objects of a kind may change the verdict on one that is written: the others are left out, so that a write
+/// costs what it concerns and not what the cluster holds.
+fn bears_on(written: Kind, other: Kind) -> bool {
+    use Kind::{
+        ConfigMap, GrpcRoute, HttpRoute, Ingress, IngressClass, KongClusterPlugin, KongConsumer,
+        KongConsumerGroup, KongPlugin, KongVault, Secret, TcpIngress, TcpRoute, TlsRoute,
+        UdpIngress, UdpRoute,
+    };
+    let routes = matches!(
+        other,
+        Ingress | HttpRoute | GrpcRoute | TlsRoute | TcpRoute | UdpRoute | TcpIngress | UdpIngress
+    );
+    match written {
+        KongPlugin | KongClusterPlugin => matches!(other, Secret | IngressClass),
+        KongVault => matches!(other, KongVault | IngressClass),
+        KongConsumer | KongConsumerGroup | Secret | ConfigMap => matches!(
+            other,
+            KongConsumer
+                | KongConsumerGroup
+                | KongPlugin
+                | KongClusterPlugin
+                | Secret
+                | IngressClass
+        ),
+        Ingress | HttpRoute | GrpcRoute | TlsRoute | TcpRoute | UdpRoute | TcpIngress
+        | UdpIngress => !routes && other != KongConsumer,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;
