@@ -1,3 +1,5 @@
+//! Proposals, and what is answered to them.
+
 use serde_json::{Value, json};
 
 use super::*;
