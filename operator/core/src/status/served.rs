@@ -17,6 +17,7 @@ use serde_json::json;
 use super::condition::{Holds, Made, moved};
 use super::gateway::{self, Delivery};
 use super::{Act, FleetScene, Intent, Scene, Target};
+use crate::fleet::view::Counts;
 use crate::gateway_api::Address;
 use crate::object::{Kind, Object, ObjectRef};
 use crate::outcome::{Outcome, Verdict};
@@ -155,8 +156,30 @@ fn delivery(fleet: &FleetScene<'_>) -> Delivery {
     if newest && counts.synced > 0 && counts.synced == reached {
         Delivery::Serving
     } else {
-        Delivery::Waiting(format!("{} of {staying} proxies serve it", counts.synced))
+        let others = others(fleet, counts);
+        Delivery::Waiting(format!("{} of {staying} proxies serve it{others}", counts.synced))
     }
+}
+
+/// Why the other proxies do not serve the configuration, as far as anything is wrong with them.
+fn others(fleet: &FleetScene<'_>, counts: Counts) -> String {
+    let views = || fleet.view.instances.values();
+    let refusal = views().find_map(|view| Some(&view.rejected.as_ref()?.refusal.message));
+    let trouble = views().find_map(|view| Some(&view.trouble.as_ref()?.message));
+    let parts = [
+        (counts.rejected, "refused it", refusal),
+        (counts.drifted, "configured by somebody else", None),
+        (counts.held, "held back by a guard", None),
+        (counts.unreachable, "unreachable", trouble),
+    ];
+    let told = parts.into_iter().filter(|(count, _, _)| *count > 0);
+    let told: Vec<String> = told
+        .map(|(count, what, why)| match why {
+            Some(why) => format!("{count} {what} ({why})"),
+            None => format!("{count} {what}"),
+        })
+        .collect();
+    if told.is_empty() { String::new() } else { format!("; {}", told.join(", ")) }
 }
 
 /// Objects whose entities proxies refuse.

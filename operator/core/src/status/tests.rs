@@ -7,7 +7,9 @@ use operator_api::{Discovery, ProxyFleetSpec};
 use serde_json::json;
 
 use super::*;
-use crate::fleet::event::{IdentityMode, Node, PeerIdentity, Refusal, RefusalCause, RefusedEntity};
+use crate::fleet::event::{
+    IdentityMode, Node, PeerIdentity, Refusal, RefusalCause, RefusedEntity, Trouble, TroubleKind,
+};
 use crate::fleet::member::{InstanceId, Member, Presence};
 use crate::fleet::view::{Desired, InstanceView, Rejected, Reported, Sync};
 use crate::moment::Moment;
@@ -221,6 +223,41 @@ fn pod_that_takes_a_name_gets_an_instance_of_its_own() {
     assert!(matches!(&acts[..], [Intent { act: Act::Delete { uid }, .. }] if uid == "a"));
     world = world.settle().settle();
     assert_eq!(world.instances[0].spec.pod.as_ref().unwrap().uid, "other");
+}
+
+#[test]
+fn object_that_waits_says_for_how_many_proxies_and_why() {
+    let mut world = world().with("a", Sync::Synced);
+    let mut lost = (*instance("b", Sync::Unreachable).1).clone();
+    lost.trouble = Some(Trouble { kind: TroubleKind::Timeout, message: "no answer in 5 s".into() });
+    let mut refusing = (*instance("c", Sync::Rejected).1).clone();
+    let (number, hash, at) = (1, ConfigHash::of(b"one"), Moment::ORIGIN);
+    let refusal = Refusal {
+        cause: RefusalCause::Invalid,
+        status: 400,
+        message: "declarative config is invalid".into(),
+        entities: Vec::new(),
+    };
+    refusing.rejected = Some(Rejected { number, hash, at, refusal: Arc::new(refusal) });
+    for view in [lost, refusing] {
+        world.view.instances.insert(view.member.id.clone(), Arc::new(view));
+    }
+    let mut loader = crate::snapshot::Loader::new();
+    let plugin = json!({
+        "apiVersion": "configuration.konghq.com/v1", "kind": "KongPlugin",
+        "metadata": {"name": "keys", "namespace": "shop"}, "plugin": "key-auth",
+    });
+    loader.document("test", plugin);
+    world.snapshot = loader.finish().0;
+    let object = ObjectRef::new(Kind::KongPlugin, "shop", "keys");
+    world.outcomes = vec![Outcome { object, verdict: Verdict::Configured, warnings: Vec::new() }];
+    let intents = world.derive();
+    let told = intents.iter().find(|intent| intent.target.kind == "KongPlugin").unwrap();
+    let Act::Apply { status } = &told.act else { panic!("{told:?}") };
+    assert_eq!(
+        status["conditions"][0]["message"],
+        "1 of 3 proxies serve it; 1 refused it (declarative config is invalid), 1 unreachable (no answer in 5 s)"
+    );
 }
 
 #[test]
