@@ -155,7 +155,7 @@ async fn dispatch(node: &Node, call: &Call, target: Target) -> Result<Reply, Rep
         Target::Endpoints => info::endpoints(),
         Target::Timers => info::timers(),
         Target::Metrics => plugins::metrics(node),
-        Target::Tags(tag) => entities::tagged(&node.declared(), tag.as_deref()),
+        Target::Tags(tag) => entities::tagged(&node.declared(), call, tag.as_deref())?,
         Target::EnabledPlugins => info::enabled(),
         Target::PluginConfigSchema(name) => info::plugin_config(&name),
         Target::Schema(name) => info::entity_schema(node, &name),

@@ -19,6 +19,11 @@ fn refusal(code: u32, name: &str, message: &str) -> Map<String, Value> {
     }
 }
 
+fn bad_offset(offset: &str) -> Map<String, Value> {
+    let message = format!("'{offset}' is not a valid offset: bad base64 encoding");
+    refusal(7, "invalid offset", &message)
+}
+
 /// How many entities a page has.
 pub(super) fn page_size(call: &Call) -> Result<usize, Reply> {
     let refuse = |message| {
@@ -38,6 +43,12 @@ pub(super) fn page_size(call: &Call) -> Result<usize, Reply> {
     }
 }
 
+/// Whether a text may be a tag: printable, without what parts tags.
+fn is_tag(text: &str) -> bool {
+    let fits = |byte: u8| matches!(byte, 0x20..=0x2b | 0x2d | 0x2e | 0x30..=0x7e | 0x80..=0xf4);
+    !text.is_empty() && text.bytes().all(fits)
+}
+
 /// Which tags are asked for.
 pub(super) enum Tags {
     /// All of them.
@@ -48,18 +59,29 @@ pub(super) enum Tags {
 
 impl Tags {
     fn of(call: &Call) -> Result<Option<Self>, Reply> {
-        let Some(text) = call.argument("tags") else { return Ok(None) };
+        let text = match call.arguments().remove("tags") {
+            None => return Ok(None),
+            Some(Value::Array(all)) => all.into_iter().next().unwrap_or_default(),
+            Some(one) => one,
+        };
+        let text = text.as_str().unwrap_or_default();
         let refuse = |reason: &str| {
             let mut body =
                 refusal(11, "invalid options", &format!("invalid option (tags: {reason})"));
             body.insert("options".into(), json!({ "tags": reason }));
             Err(Reply::json(StatusCode::BAD_REQUEST, body.into()))
         };
-        let split = |by: char| text.split(by).map(str::to_owned).collect::<Vec<_>>();
-        let tags = match (text.contains(','), text.contains('/')) {
-            (true, true) => return refuse("invalid filter syntax"),
-            (true, false) => Self::All(split(',')),
-            (false, _) => Self::Any(split('/')),
+        let split = |by: char| -> Option<Vec<String>> {
+            let tags: Vec<&str> = text.split(by).collect();
+            let (last, others) = tags.split_last()?;
+            let good = others.iter().all(|tag| is_tag(tag))
+                && (is_tag(last) || (last.is_empty() && !others.is_empty()));
+            good.then(|| tags.into_iter().map(str::to_owned).collect())
+        };
+        let tags = match (split(','), split('/')) {
+            (Some(all), _) => Self::All(all),
+            (None, Some(any)) => Self::Any(any),
+            (None, None) => return refuse("invalid filter syntax"),
         };
         let (Self::All(all) | Self::Any(all)) = &tags;
         if all.len() > 5 {
@@ -118,12 +140,8 @@ pub(super) fn list(
                 return Ok(Reply::ok(json!({ "data": [], "next": null })));
             }
             None => {
-                let offset = offset.as_str().unwrap_or_default();
-                let message = format!("'{offset}' is not a valid offset: bad base64 encoding");
-                return Err(Reply::json(
-                    StatusCode::BAD_REQUEST,
-                    refusal(7, "invalid offset", &message).into(),
-                ));
+                let body = bad_offset(offset.as_str().unwrap_or_default());
+                return Err(Reply::json(StatusCode::BAD_REQUEST, body.into()));
             }
         },
     };
@@ -293,8 +311,23 @@ pub(super) fn numbered(data: Vec<Value>, call: &Call, path: &str) -> Result<Valu
     Ok(body)
 }
 
-/// Every tag of every entity, or who has one tag.
-pub(super) fn tagged(declared: &Declared, tag: Option<&str>) -> Reply {
+/// Every tag of every entity, or who has one tag, in pages.
+pub(super) fn tagged(declared: &Declared, call: &Call, tag: Option<&str>) -> Result<Reply, Reply> {
+    let refuse = |body: Map<String, Value>| Err(Reply::json(StatusCode::BAD_REQUEST, body.into()));
+    if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
+        let message = format!(
+            "invalid tag '{tag}': expected printable ascii (except `,` and `/`) or valid utf-8 sequences"
+        );
+        return refuse(refusal(10, "invalid unique tag", &message));
+    }
+    let size = page_size(call)?;
+    let start = match call.argument("offset") {
+        None => 0,
+        Some(offset) => match tag_offset(&offset) {
+            Some(start) => start,
+            None => return refuse(bad_offset(&offset)),
+        },
+    };
     let mut data = Vec::new();
     for (kind, entities) in declared.kinds() {
         for (id, entity) in entities.iter().map(|(id, entity)| (id, entity.value())) {
@@ -305,5 +338,19 @@ pub(super) fn tagged(declared: &Declared, tag: Option<&str>) -> Reply {
             }
         }
     }
-    Reply::ok(json!({ "data": data, "next": null }))
+    let more = data.len() > start + size;
+    let page: Vec<Value> = data.into_iter().skip(start).take(size).collect();
+    let mut body = json!({ "data": page, "next": null });
+    if more {
+        let offset = URL_SAFE_NO_PAD.encode(format!("tags|{}", start + size));
+        let path = tag.map_or_else(|| "/tags".to_owned(), |tag| format!("/tags/{tag}"));
+        body["next"] = json!(format!("{path}?offset={offset}"));
+        body["offset"] = json!(offset);
+    }
+    Ok(Reply::ok(body))
+}
+
+fn tag_offset(offset: &str) -> Option<usize> {
+    let bytes = URL_SAFE_NO_PAD.decode(offset.trim_end_matches('=')).ok()?;
+    String::from_utf8(bytes).ok()?.strip_prefix("tags|")?.parse().ok()
 }

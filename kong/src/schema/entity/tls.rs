@@ -94,7 +94,7 @@ pub(super) fn keys() -> EntitySchema {
         ("set", Field::foreign("key_sets").optional().note("on_delete", "cascade").describe("The id of the key-set with which to associate the key.")),
         ("name", not_empty(Field::string()).optional().unique().describe("The name to associate with the given keys.")),
         ("kid", not_empty(Field::string()).required().note("unique", false).describe("A unique identifier for a key.")),
-        ("jwk", not_empty(Field::string()).referenceable().encrypted().custom(check_jwk).describe("A JSON Web Key represented as a string.")),
+        ("jwk", not_empty(Field::string()).referenceable().encrypted().describe("A JSON Web Key represented as a string.")),
         ("pem", Field::of(pem).optional().custom(check_pem).describe("A pair of PEM-encoded public and private keys, which can be either a string or a reference to a credential in Kong Vault. If provided as strings, they must be valid PEM-encoded keys.")),
         ("tags", typedef::tags()),
         ("created_at", timestamp()),
@@ -105,25 +105,31 @@ pub(super) fn keys() -> EntitySchema {
     .check(EntityCheck::Custom {
         field_sources: vec!["jwk", "pem", "kid"],
         run_with_missing_fields: false,
-        check: same_kid,
+        check: check_jwk,
     });
     EntitySchema::new("keys", record).named_by("name").keyed_by(&["kid", "set"])
 }
 
-fn check_jwk(value: &Value) -> Result<(), String> {
-    match serde_json::from_str::<Value>(value.as_str().unwrap_or_default()) {
-        Ok(Value::Object(_)) => Ok(()),
-        _ => Err("could not json decode jwk string".into()),
+/// The text is a key of JSON's kind, and its id is that of the entity.
+fn check_jwk(key: &Map<String, Value>) -> Result<(), Fault> {
+    let text = key.get("jwk").and_then(Value::as_str);
+    let Some(text) = text.filter(|text| !text.starts_with("{vault://")) else { return Ok(()) };
+    let jwk: Value = serde_json::from_str(text).map_err(|_| "could not json decode jwk string")?;
+    if jwk.get("kid").unwrap_or(&Value::Null) != key.get("kid").unwrap_or(&Value::Null) {
+        return Err("kid in jwk.kid must be equal to keys.kid".into());
     }
-}
-
-fn same_kid(key: &Map<String, Value>) -> Result<(), Fault> {
-    let Some(jwk) = key.get("jwk").and_then(Value::as_str) else { return Ok(()) };
-    let inside = serde_json::from_str::<Value>(jwk).unwrap_or_default();
-    if inside.get("kid").unwrap_or(&Value::Null) == key.get("kid").unwrap_or(&Value::Null) {
+    let kind = jwk.get("kty").and_then(Value::as_str);
+    let parts: &[&str] = match kind {
+        Some("RSA") => &["n", "e"],
+        Some("EC") => &["crv", "x", "y"],
+        Some("OKP") => &["crv", "x"],
+        Some(_) | None => return Err("could not load JWK, likely not a valid key".into()),
+    };
+    let there = |part: &&str| jwk.get(*part).is_some_and(Value::is_string);
+    if parts.iter().all(there) {
         Ok(())
     } else {
-        Err("kid in jwk.kid must be equal to keys.kid".into())
+        Err("could not load JWK, likely not a valid key".into())
     }
 }
 
