@@ -1,7 +1,7 @@
 //! Plugins whose effect is seen beside the request: records of streams, spans, secrets of the environment.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
@@ -166,4 +166,72 @@ fn a_secret_of_the_environment_is_used() {
     write!(stream, "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
     let (head, _) = asked.recv_timeout(PATIENCE).unwrap();
     assert!(head.contains("x-token: s3cret"), "{head}");
+}
+
+/// A service of this name at an address, for every path.
+fn service(name: &str, upstream: SocketAddr) -> Value {
+    json!([{
+        "name": name, "url": format!("http://{upstream}"), "routes": [{ "name": "r", "paths": ["/"] }],
+    }])
+}
+
+#[test]
+fn figures_share_a_datagram_and_carry_tags_where_wanted() {
+    let (upstream, _) = sink();
+    let told = |more: Value| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let metric =
+            |name: &str, kind: &str| json!({ "name": name, "stat_type": kind, "sample_rate": 1 });
+        let mut config = json!({
+            "host": "127.0.0.1", "port": socket.local_addr().unwrap().port(), "udp_packet_size": 1_000,
+            "metrics": [metric("request_count", "counter"), metric("status_count", "counter")],
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let gateway = start(&[], |_| {
+            json!({
+                "_format_version": "3.0", "plugins": [plugin("statsd", &config)],
+                "services": service("a.b", upstream),
+            })
+        });
+        get(gateway.proxy, "/", "");
+        let mut packet = [0; 1_000];
+        let length = socket.recv(&mut packet).unwrap();
+        String::from_utf8_lossy(&packet[..length]).into_owned()
+    };
+    assert_eq!(
+        told(json!({})),
+        "kong.service.a_b.request.count:1|c\nkong.service.a_b.status.200:1|c"
+    );
+    let tagged = told(json!({ "tag_style": "dogstatsd" }));
+    let (figure, tags) = tagged.split_once('#').unwrap();
+    assert_eq!(figure, "kong.request.count:1|c|");
+    assert!(tags.starts_with("service:a.b,route:r,workspace:") && tags.ends_with(",status:200"));
+    let tagged = told(json!({ "tag_style": "signalfx" }));
+    assert!(tagged.starts_with("kong.request.count[service=a.b,") && tagged.ends_with("]:1|c"));
+}
+
+#[test]
+fn streams_are_counted_like_requests() {
+    let (upstream, _) = sink();
+    let config =
+        json!({ "status_code_metrics": true, "latency_metrics": true, "bandwidth_metrics": true });
+    let gateway =
+        start(&[], |port| with_stream(port, upstream, &json!([on_streams("prometheus", &config)])));
+    let answer = get(gateway.stream, "/", "");
+    assert!(answer.ends_with("ok"), "{answer}");
+    let labels = r#"{service="s",route="r","#;
+    let wanted = [
+        format!("kong_stream_sessions_total{labels}code=\"200\""),
+        format!("kong_session_duration_ms_count{labels}"),
+        format!("kong_bandwidth_bytes{labels}direction=\"egress\""),
+    ];
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let metrics = get(gateway.admin, "/metrics", "");
+        if wanted.iter().all(|line| metrics.contains(line)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{metrics}");
+    }
 }

@@ -7,6 +7,7 @@ use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 
 use super::lua::{Kept, Machine, Outcome, Stage};
+use super::record::is_stream;
 use super::{Access, BuildError, Config, Flow, Plugin, Services};
 use crate::answer::Answer;
 use crate::exchange::{BodyFilter, Exchange};
@@ -58,7 +59,7 @@ impl Plugin for Functions {
     }
 
     fn access<'a>(&'a self, exchange: &'a mut Exchange) -> Access<'a> {
-        if self.places[1].is_empty() {
+        if self.places[1].is_empty() || is_stream(exchange) {
             return Access::Continue;
         }
         Access::Later(Box::pin(async move {

@@ -53,8 +53,21 @@ pub struct Plugins {
 }
 
 /// Plugins that run on streams: they look at who asks, or tell afterwards.
-const ON_STREAMS: [&str; 7] =
-    ["file-log", "http-log", "ip-restriction", "loggly", "syslog", "tcp-log", "udp-log"];
+const ON_STREAMS: [&str; 13] = [
+    "datadog",
+    "file-log",
+    "http-log",
+    "ip-restriction",
+    "loggly",
+    "post-function",
+    "pre-function",
+    "prometheus",
+    "statsd",
+    "syslog",
+    "tcp-log",
+    "udp-log",
+    "zipkin",
+];
 
 impl Plugins {
     /// Builds every enabled plugin of a configuration that runs for requests.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::record::kong_latency;
+use super::record::{is_stream, kong_latency};
 use super::{BuildError, Config, Lasting, Plugin};
 use crate::exchange::{Exchange, Source};
 pub use exposition::{Connections, Node, TargetHealth, TargetState};
@@ -58,7 +58,9 @@ impl Plugin for Prometheus {
         let mut series = series.lock().unwrap_or_else(PoisonError::into_inner);
         let from_service = exchange.response.source == Source::Upstream;
         let caller = series.caller(consumer);
-        if self.status_codes {
+        if self.status_codes && is_stream(exchange) {
+            *caller.sessions.entry(exchange.response.status.as_u16()).or_default() += 1;
+        } else if self.status_codes {
             *caller
                 .answers
                 .entry((exchange.response.status.as_u16(), from_service))
@@ -71,8 +73,9 @@ impl Plugin for Prometheus {
         }
         if self.latency {
             series.kong.observe(&KONG_BUCKETS, kong_latency(exchange));
-            series.request.observe(&UPSTREAM_BUCKETS, exchange.moments.request());
-            if let Some(time) = exchange.moments.upstream() {
+            let whole = if is_stream(exchange) { &mut series.session } else { &mut series.request };
+            whole.observe(&UPSTREAM_BUCKETS, exchange.moments.request());
+            if let (Some(time), false) = (exchange.moments.upstream(), is_stream(exchange)) {
                 series.upstream.observe(&UPSTREAM_BUCKETS, time);
             }
         }
@@ -115,6 +118,8 @@ struct Series {
     kong: Histogram,
     upstream: Histogram,
     request: Histogram,
+    /// How long streams lasted.
+    session: Histogram,
 }
 
 impl Series {
@@ -128,6 +133,8 @@ impl Series {
 struct Caller {
     /// By status, and by whether the service gave it.
     answers: BTreeMap<(u16, bool), u64>,
+    /// Streams by status.
+    sessions: BTreeMap<u16, u64>,
     ingress: u64,
     egress: u64,
     measured: bool,

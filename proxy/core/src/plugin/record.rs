@@ -107,8 +107,13 @@ fn stream_fields(exchange: &Exchange) -> Map<String, Value> {
     record
 }
 
+/// Whether bytes are carried here and no requests.
+pub(super) fn is_stream(exchange: &Exchange) -> bool {
+    matches!(exchange.request.scheme, "tcp" | "tls" | "tls_passthrough" | "udp")
+}
+
 fn fields(exchange: &Exchange) -> Map<String, Value> {
-    if matches!(exchange.request.scheme, "tcp" | "tls" | "tls_passthrough" | "udp") {
+    if is_stream(exchange) {
         return stream_fields(exchange);
     }
     let mut record = Map::new();

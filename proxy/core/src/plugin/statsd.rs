@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::record::kong_latency;
 use super::{BuildError, Config, Plugin, Services, Sink, Target};
-use crate::exchange::Exchange;
+use crate::exchange::{Entity, Exchange};
 
 struct Figures {
     sink: Arc<dyn Sink>,
@@ -28,14 +28,63 @@ struct Metric {
 }
 
 enum Dialect {
-    /// Names carry everything.
-    Statsd { consumer: String, service: String, workspace: String, statuses: Vec<(u16, u16)> },
+    /// Names carry everything, unless tags are wanted.
+    Statsd(Box<Statsd>),
     /// Tags carry it.
     Datadog { service_tag: String, status_tag: String, consumer_tag: String },
 }
 
+struct Statsd {
+    consumer: String,
+    service: String,
+    workspace: String,
+    /// Which statuses are told of; all where there is none.
+    statuses: Vec<(u16, u16)>,
+    tags: Option<TagStyle>,
+    node: String,
+    /// How many bytes of lines share a datagram; zero is one line each.
+    packet: usize,
+    /// Whether lines follow each other on a connection.
+    lines: bool,
+}
+
+/// Where tags stand in a line.
+#[derive(Clone, Copy)]
+enum TagStyle {
+    Dogstatsd,
+    Influxdb,
+    Librato,
+    Signalfx,
+}
+
+impl TagStyle {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "dogstatsd" => Self::Dogstatsd,
+            "influxdb" => Self::Influxdb,
+            "librato" => Self::Librato,
+            "signalfx" => Self::Signalfx,
+            _ => return None,
+        })
+    }
+
+    fn line(self, name: &str, value: &str, tags: &[(&str, String)]) -> String {
+        let join = |by: &str| {
+            tags.iter().map(|(key, text)| format!("{key}{by}{text}")).collect::<Vec<_>>().join(",")
+        };
+        match self {
+            Self::Dogstatsd => format!("{name}:{value}|#{}", join(":")),
+            Self::Influxdb => format!("{name},{}:{value}", join("=")),
+            Self::Librato => format!("{name}#{}:{value}", join("=")),
+            Self::Signalfx => format!("{name}[{}]:{value}", join("=")),
+        }
+    }
+}
+
 pub(super) fn build_statsd(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
-    let dialect = Dialect::Statsd {
+    let node = config.context.services.hostname().replace('.', "_");
+    let tags = config.text("tag_style").and_then(TagStyle::named);
+    let dialect = Statsd {
         consumer: config.string("consumer_identifier_default"),
         service: config.string("service_identifier_default"),
         workspace: config.string("workspace_identifier_default"),
@@ -44,13 +93,15 @@ pub(super) fn build_statsd(config: &Config<'_>) -> Result<Box<dyn Plugin>, Build
             .iter()
             .filter_map(|range| span(range))
             .collect(),
+        tags,
+        packet: config.number("udp_packet_size").unwrap_or(0.0) as usize,
+        lines: config.flag("use_tcp"),
+        node,
     };
-    let mut figures = figures(config, dialect);
-    if config.flag("hostname_in_prefix") {
-        let host = config.context.services.hostname();
-        let host = host.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-        figures.prefix = format!("{}.node.{host}", figures.prefix);
-    }
+    let prefix = (config.flag("hostname_in_prefix") && tags.is_none())
+        .then(|| format!("{}.node.{}", config.string("prefix"), dialect.node));
+    let mut figures = figures(config, Dialect::Statsd(Box::new(dialect)));
+    figures.prefix = prefix.unwrap_or(figures.prefix);
     Ok(Box::new(figures))
 }
 
@@ -109,32 +160,49 @@ fn figures(config: &Config<'_>, dialect: Dialect) -> Figures {
 
 impl Plugin for Figures {
     fn log(&self, exchange: &mut Exchange) {
-        for metric in self.metrics.iter().filter(|metric| self.samples(metric.rate)) {
-            let line = match &self.dialect {
-                Dialect::Statsd { consumer, service, workspace, statuses } => {
-                    let status = exchange.response.status.as_u16();
-                    let told = |(from, to): &(u16, u16)| (*from..=*to).contains(&status);
-                    let silent = metric.name.starts_with("status_count")
-                        && !statuses.is_empty()
-                        && !statuses.iter().any(told);
-                    if silent {
-                        None
-                    } else {
-                        self.statsd(exchange, metric, [consumer, service, workspace])
-                    }
+        let sampled = self.metrics.iter().filter(|metric| self.samples(metric.rate));
+        match &self.dialect {
+            Dialect::Statsd(statsd) => {
+                let status = exchange.response.status.as_u16();
+                let told = |(from, to): &(u16, u16)| (*from..=*to).contains(&status);
+                if statsd.statuses.is_empty() || statsd.statuses.iter().any(told) {
+                    let lines = sampled.filter_map(|metric| self.statsd(exchange, metric, statsd));
+                    self.send(statsd, lines);
                 }
-                Dialect::Datadog { service_tag, status_tag, consumer_tag } => {
-                    self.datadog(exchange, metric, [service_tag, status_tag, consumer_tag])
+            }
+            Dialect::Datadog { service_tag, status_tag, consumer_tag } => {
+                let names = [service_tag, status_tag, consumer_tag];
+                for line in sampled.filter_map(|metric| self.datadog(exchange, metric, names)) {
+                    self.sink.send(Bytes::from(line));
                 }
-            };
-            if let Some(line) = line {
-                self.sink.send(Bytes::from(line));
             }
         }
     }
 }
 
 impl Figures {
+    /// Sends lines, several in a datagram where they may share one.
+    fn send(&self, statsd: &Statsd, lines: impl Iterator<Item = String>) {
+        let mut packet = String::new();
+        for line in lines {
+            if statsd.lines {
+                packet.push_str(&line);
+                packet.push('\n');
+                continue;
+            }
+            if !packet.is_empty() && packet.len() + 1 + line.len() > statsd.packet {
+                self.sink.send(Bytes::from(std::mem::take(&mut packet)));
+            }
+            if !packet.is_empty() {
+                packet.push('\n');
+            }
+            packet.push_str(&line);
+        }
+        if !packet.is_empty() {
+            self.sink.send(Bytes::from(packet));
+        }
+    }
+
     fn samples(&self, rate: f64) -> bool {
         if rate >= 1.0 {
             return true;
@@ -144,74 +212,74 @@ impl Figures {
         f64::from(u32::from_be_bytes(bytes)) < rate * f64::from(u32::MAX)
     }
 
-    fn statsd(
+    fn statsd(&self, exchange: &Exchange, metric: &Metric, statsd: &Statsd) -> Option<String> {
+        if let Some(style) = statsd.tags {
+            return self.tagged(exchange, metric, (statsd, style));
+        }
+        let status = exchange.response.status.as_str();
+        let caller = || caller(exchange, metric.identifier.as_deref().unwrap_or(&statsd.consumer));
+        let scope = match &exchange.matched.service {
+            None => "global.unmatched".to_owned(),
+            Some(entity) => {
+                let name = statsd.service(entity, metric).unwrap_or("unnamed");
+                format!("service.{}", name.replace('.', "_"))
+            }
+        };
+        let rate = rate(metric);
+        let count = |name: String| Some(format!("{}.{name}:1|c{rate}", self.prefix));
+        match metric.name.as_str() {
+            "status_count" => count(format!("{scope}.status.{status}")),
+            "unique_users" => Some(format!("{}.{scope}.user.uniques:{}|s", self.prefix, caller()?)),
+            "request_per_user" => count(format!("{scope}.user.{}.request.count", caller()?)),
+            "status_count_per_user" => count(format!("{scope}.user.{}.status.{status}", caller()?)),
+            "status_count_per_workspace" => {
+                let workspace = statsd.workspace(metric);
+                count(format!("{scope}.workspace.{workspace}.status.{status}"))
+            }
+            "status_count_per_user_per_route" => {
+                let route = &exchange.matched.route.as_ref()?.id;
+                count(format!("route.{route}.user.{}.status.{status}", caller()?))
+            }
+            name => {
+                let (name, value) = (plain(name)?, value(exchange, name)?);
+                let kind = metric.kind;
+                Some(format!("{}.{scope}.{name}:{value}|{kind}{rate}", self.prefix))
+            }
+        }
+    }
+
+    /// A line whose tags say what its name does not. What counts callers and statuses has no such line.
+    fn tagged(
         &self,
         exchange: &Exchange,
         metric: &Metric,
-        [consumer, service, workspace]: [&String; 3],
+        (statsd, style): (&Statsd, TagStyle),
     ) -> Option<String> {
-        let service = metric.service.as_ref().unwrap_or(service).as_str();
-        let workspace = match metric.workspace.as_ref().unwrap_or(workspace).as_str() {
-            "workspace_name" => "default",
-            _ => super::DEFAULT_WORKSPACE,
+        let name = format!("{}.{}", self.prefix, plain(&metric.name)?);
+        let kind = metric.kind;
+        let value = format!("{}|{kind}{}", value(exchange, &metric.name)?, rate(metric));
+        let service = exchange.matched.service.as_ref();
+        let Some(service) = service.and_then(|entity| statsd.service(entity, metric)) else {
+            return Some(format!("{name}:{value}"));
         };
-        let status = exchange.response.status.as_str();
-        let service = exchange.matched.service.as_ref().map_or("unnamed", |entity| match service {
-            "service_id" => &entity.id,
-            "service_name" => entity.name.as_deref().unwrap_or("unnamed"),
-            "service_host" => entity.host.as_deref().unwrap_or_default(),
-            _ => entity.name.as_deref().or(entity.host.as_deref()).unwrap_or("unnamed"),
-        });
-        let caller = || caller(exchange, metric.identifier.as_deref().unwrap_or(consumer));
-        let name = match metric.name.as_str() {
-            "request_count" => "request.count".to_owned(),
-            "request_size" => "request.size".to_owned(),
-            "response_size" => "response.size".to_owned(),
-            "status_count" => format!("status.{status}"),
-            "unique_users" => "user.uniques".to_owned(),
-            "request_per_user" => format!("user.{}.request.count", caller()?),
-            "status_count_per_user" => format!("user.{}.status.{status}", caller()?),
-            "status_count_per_workspace" => {
-                format!("workspace.{workspace}.status.{status}")
-            }
-            "status_count_per_user_per_route" => {
-                let route = exchange.matched.route.as_ref()?;
-                let text = format!(
-                    "{}.route.{}.user.{}.status.{status}",
-                    self.prefix,
-                    route.id,
-                    caller()?
-                );
-                return Some(format!("{text}:1|{}{}", metric.kind, rate(metric)));
-            }
-            "latency" | "upstream_latency" | "kong_latency" => metric.name.clone(),
-            _ => return None,
-        };
-        let value = if metric.name == "unique_users" {
-            caller()?
-        } else {
-            value(exchange, &metric.name)?.to_string()
-        };
-        Some(format!(
-            "{}.service.{service}.{name}:{value}|{}{}",
-            self.prefix,
-            metric.kind,
-            rate(metric)
-        ))
+        let mut tags = vec![("service", service.to_owned())];
+        if let Some(route) = &exchange.matched.route {
+            tags.push(("route", route.label().to_owned()));
+        }
+        tags.push(("workspace", statsd.workspace(metric).to_owned()));
+        let identifier = metric.identifier.as_deref().unwrap_or(&statsd.consumer);
+        tags.extend(caller(exchange, identifier).map(|caller| ("consumer", caller)));
+        tags.push(("node", statsd.node.clone()));
+        tags.push(("status", exchange.response.status.as_str().to_owned()));
+        Some(style.line(&name, &value, &tags))
     }
 
     fn datadog(&self, exchange: &Exchange, metric: &Metric, names: [&String; 3]) -> Option<String> {
         let [service_tag, status_tag, consumer_tag] = names;
-        let name = match metric.name.as_str() {
-            "request_count" => "request.count",
-            "request_size" => "request.size",
-            "response_size" => "response.size",
-            other => other,
-        };
-        let service = exchange.matched.service.as_ref();
-        let service = service
-            .and_then(|service| service.name.as_deref().or(service.host.as_deref()))
-            .unwrap_or_default();
+        let name = plain(&metric.name)?;
+        let service = exchange.matched.service.as_ref()?;
+        let service = service.name.as_deref().or(service.host.as_deref()).unwrap_or_default();
+        let service = service.replace('.', "_");
         let mut tags = vec![
             format!("{service_tag}:{service}"),
             format!("{status_tag}:{}", exchange.response.status.as_str()),
@@ -229,6 +297,39 @@ impl Figures {
             tags.join(",")
         ))
     }
+}
+
+impl Statsd {
+    /// What a service is called.
+    fn service<'a>(&self, entity: &'a Entity, metric: &Metric) -> Option<&'a str> {
+        match metric.service.as_ref().unwrap_or(&self.service).as_str() {
+            "service_id" => Some(&entity.id),
+            "service_name" => entity.name.as_deref(),
+            "service_host" => entity.host.as_deref(),
+            _ => entity.name.as_deref().or(entity.host.as_deref()),
+        }
+    }
+
+    /// What the workspace is called.
+    fn workspace(&self, metric: &Metric) -> &'static str {
+        match metric.workspace.as_ref().unwrap_or(&self.workspace).as_str() {
+            "workspace_name" => "default",
+            _ => super::DEFAULT_WORKSPACE,
+        }
+    }
+}
+
+/// What a figure without more to its name is called on the wire.
+fn plain(metric: &str) -> Option<&'static str> {
+    Some(match metric {
+        "request_count" => "request.count",
+        "request_size" => "request.size",
+        "response_size" => "response.size",
+        "latency" => "latency",
+        "upstream_latency" => "upstream_latency",
+        "kong_latency" => "kong_latency",
+        _ => return None,
+    })
 }
 
 fn rate(metric: &Metric) -> String {

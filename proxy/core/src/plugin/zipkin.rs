@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde_json::{Map, Value, json};
 
 use super::loggers::queue;
+use super::record::is_stream;
 use super::trace::{Format, Propagation, random_id};
 use super::{Access, BuildError, Config, Framing, HttpTarget, Plugin, Services, Sink, Target};
 use crate::exchange::Exchange;
@@ -141,7 +142,9 @@ impl Zipkin {
 
     fn name(&self, exchange: &Exchange) -> String {
         let request = &exchange.request;
-        if self.with_path {
+        if is_stream(exchange) {
+            "stream".to_owned()
+        } else if self.with_path {
             format!("{} {}", request.method, request.path)
         } else {
             request.method.to_string()
@@ -173,11 +176,13 @@ impl Zipkin {
         let mut tags = Map::new();
         let mut tag = |name: &str, value: String| tags.insert(name.to_owned(), value.into());
         tag("lc", "kong".into());
-        tag("http.method", request.method.to_string());
-        tag("http.host", request.host.clone());
-        tag("http.path", request.path.clone());
-        tag("http.protocol", protocol(request.version).to_owned());
-        tag("http.status_code", exchange.response.status.as_str().to_owned());
+        if !is_stream(exchange) {
+            tag("http.method", request.method.to_string());
+            tag("http.host", request.host.clone());
+            tag("http.path", request.path.clone());
+            tag("http.protocol", protocol(request.version).to_owned());
+            tag("http.status_code", exchange.response.status.as_str().to_owned());
+        }
         tag("kong.node.id", self.services.node_id().to_owned());
         if let Some(consumer) = &exchange.identity.consumer {
             tag("kong.consumer", consumer.id.to_string());
@@ -225,13 +230,20 @@ impl Zipkin {
         {
             tags.insert("peer.hostname".into(), host.as_ref().into());
         }
+        let (phases, marks): (&[&str], &[&str]) = if is_stream(exchange) {
+            (&["preread"], &["kps", "kpf"])
+        } else {
+            (
+                &["access", "header_filter", "body_filter"],
+                &["khs", "khf", "kbs", "kas", "kaf", "kbf"],
+            )
+        };
         if self.as_tags {
-            for phase in ["access", "header_filter", "body_filter"] {
+            for phase in phases {
                 tags.insert(format!("kong.{phase}.duration_ms"), "0".into());
             }
         } else {
-            let names = ["khs", "khf", "kbs", "kas", "kaf", "kbf"];
-            span.insert("annotations".into(), annotations(moments.started, &names));
+            span.insert("annotations".into(), annotations(moments.started, marks));
         }
         span.insert("tags".into(), Value::Object(tags));
         Value::Object(span)

@@ -1,5 +1,6 @@
 //! The metrics as text: Kong's names, labels and order.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -128,6 +129,10 @@ impl Metrics {
         latency(&mut text, &rows, "kong_request_latency_ms", &UPSTREAM_BUCKETS, |series| {
             &series.request
         });
+        latency(&mut text, &rows, "kong_session_duration_ms", &UPSTREAM_BUCKETS, |series| {
+            &series.session
+        });
+        sessions(&mut text, &rows);
         latency(&mut text, &rows, "kong_upstream_latency_ms", &UPSTREAM_BUCKETS, |series| {
             &series.upstream
         });
@@ -188,6 +193,30 @@ fn requests(text: &mut Text, rows: &[Row]) {
             ("source", if *from_service { "service" } else { "kong" }),
             ("workspace", "default"),
             ("consumer", consumer),
+        ];
+        text.line(name, &labels, count);
+    }
+}
+
+fn sessions(text: &mut Text, rows: &[Row]) {
+    let mut lines = BTreeMap::new();
+    each(rows, |service, route, series| {
+        for (code, count) in series.callers.values().flat_map(|caller| &caller.sessions) {
+            *lines.entry((service.to_owned(), route.to_owned(), *code)).or_insert(0) += count;
+        }
+    });
+    if lines.is_empty() {
+        return;
+    }
+    let name = "kong_stream_sessions_total";
+    text.head(name, "counter", "Stream status codes per service/route in Kong");
+    for ((service, route, code), count) in &lines {
+        let labels = [
+            ("service", service.as_str()),
+            ("route", route),
+            ("code", &code.to_string()),
+            ("source", "service"),
+            ("workspace", "default"),
         ];
         text.line(name, &labels, count);
     }
@@ -263,6 +292,7 @@ fn help(name: &str) -> &'static str {
         "kong_kong_latency_ms" => {
             "Latency added by Kong and enabled plugins for each service/route in Kong"
         }
+        "kong_session_duration_ms" => "Duration of stream sessions for each service/route in Kong",
         "kong_upstream_latency_ms" => {
             "Latency added by upstream response for each service/route in Kong"
         }
