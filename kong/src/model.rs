@@ -7,6 +7,7 @@
 mod consumer;
 mod document;
 mod reference;
+mod tags;
 mod tls;
 mod traffic;
 mod upstream;
@@ -17,6 +18,7 @@ pub use consumer::{
 };
 pub use document::Document;
 pub use reference::Reference;
+pub use tags::Tags;
 pub use tls::{CaCertificate, Certificate, Key, KeyPair, KeySet, Sni, Vault};
 pub use traffic::{Endpoint, Plugin, Route, Service};
 pub use upstream::{

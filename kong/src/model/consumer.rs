@@ -2,7 +2,7 @@
 
 use serde_json::Number;
 
-use super::{Plugin, Reference, entity};
+use super::{Plugin, Reference, Tags, entity};
 
 entity! {
     /// Someone who sends requests.
@@ -14,7 +14,7 @@ entity! {
         /// Unique id in another system.
         custom_id: String,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.
@@ -52,7 +52,7 @@ entity! {
         /// Seconds to live.
         ttl: u64,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
     }
@@ -70,7 +70,7 @@ entity! {
         /// Whose it is.
         consumer: Reference,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
     }
@@ -88,7 +88,7 @@ entity! {
         /// Whose it is.
         consumer: Reference,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
     }
@@ -110,7 +110,7 @@ entity! {
         /// Whose it is.
         consumer: Reference,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
     }
@@ -126,7 +126,7 @@ entity! {
         /// Who is in it.
         consumer: Reference,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
     }
@@ -152,7 +152,7 @@ entity! {
         /// Whose it is.
         consumer: Reference,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
     }
@@ -170,7 +170,7 @@ entity! {
         /// Whose it is.
         consumer: Reference,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
     }
@@ -184,7 +184,7 @@ entity! {
         /// Unique name.
         name: String,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::{Reference, entity};
+use super::{Reference, Tags, entity};
 
 entity! {
     /// A certificate with its key, and optionally a second pair of another key type.
@@ -18,7 +18,7 @@ entity! {
         /// PEM of the second pair.
         key_alt: String,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.
@@ -40,7 +40,7 @@ entity! {
         /// The certificate.
         certificate: Reference,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.
@@ -58,7 +58,7 @@ entity! {
         /// SHA-256 of the certificate.
         cert_digest: String,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.
@@ -74,7 +74,7 @@ entity! {
         /// Unique name.
         name: String,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.
@@ -102,7 +102,7 @@ entity! {
         /// PEM pair.
         pem: KeyPair,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.
@@ -134,7 +134,7 @@ entity! {
         /// Its configuration.
         config: Map<String, Value>,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value};
 
-use super::{Reference, entity};
+use super::{Reference, Tags, entity};
 
 entity! {
     /// Where requests go to.
@@ -42,7 +42,7 @@ entity! {
         /// Short form of protocol, host, port and path.
         url: String,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.
@@ -100,7 +100,7 @@ entity! {
         /// The service.
         service: Reference,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.
@@ -150,7 +150,7 @@ entity! {
         /// Where it runs, in old configurations.
         run_on: String,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.

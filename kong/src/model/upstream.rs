@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Number;
 
-use super::{Reference, entity};
+use super::{Reference, Tags, entity};
 
 entity! {
     /// A name behind which requests are balanced over targets.
@@ -50,7 +50,7 @@ entity! {
         /// Whether SRV names are used as Host.
         use_srv_name: bool,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds.
         created_at: Number,
         /// Seconds.
@@ -74,7 +74,7 @@ entity! {
         /// The upstream.
         upstream: Reference,
         /// Labels.
-        tags: Vec<String>,
+        tags: Tags,
         /// Seconds, with a fraction.
         created_at: Number,
         /// Seconds, with a fraction.

@@ -11,6 +11,10 @@ use operator_core::options::{Options, RouterFlavor};
 use operator_core::snapshot::Loader;
 use operator_core::translate::translate;
 
+/// As in the operator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let count: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(10_000);
     let mut loader = Loader::new();

@@ -1,7 +1,11 @@
 //! Tags and ids of Kong entities: the same that Kong Ingress Controller gives them, so that taking
 //! over from it changes no entity, no counter and no key of analytics.
 
-use uuid::{Uuid, uuid};
+use std::borrow::Cow;
+
+use kong::model::Tags;
+use sha1::{Digest as _, Sha1};
+use uuid::{Builder, Uuid, uuid};
 
 use crate::object::{Kind, Object};
 use crate::translate::Origin;
@@ -11,33 +15,41 @@ pub const TAGS_ANNOTATION: &str = "konghq.com/tags";
 
 /// The tags that lead from an entity back to its object, with the user's own behind them.
 #[must_use]
-pub fn tags(origin: Origin<'_>) -> Vec<String> {
+pub fn tags(origin: Origin<'_>) -> Tags {
+    tags_with(origin, [])
+}
+
+/// The tags of an entity, with further ones before the user's own.
+pub(crate) fn tags_with(origin: Origin<'_>, more: impl IntoIterator<Item = String>) -> Tags {
     let meta = origin.meta;
-    let mut tags = Vec::with_capacity(6);
+    let mut tags: Vec<Cow<'static, str>> = Vec::with_capacity(6);
     let part = |prefix: &str, value: Option<&str>| {
-        value.filter(|v| !v.is_empty()).map(|v| [prefix, v].concat())
+        value.filter(|v| !v.is_empty()).map(|v| Cow::Owned([prefix, v].concat()))
     };
+    let [kind, group, version] = origin.kind.tags();
     tags.extend(part("k8s-name:", meta.name.as_deref()));
     tags.extend(part("k8s-namespace:", meta.namespace.as_deref()));
-    tags.extend(part("k8s-kind:", Some(origin.kind.name())));
+    tags.push(Cow::Borrowed(kind));
     tags.extend(part("k8s-uid:", meta.uid.as_deref()));
-    tags.extend(part("k8s-group:", Some(origin.kind.group())));
-    tags.extend(part("k8s-version:", Some(origin.kind.version())));
+    tags.extend(Some(Cow::Borrowed(group)).filter(|_| !origin.kind.group().is_empty()));
+    tags.push(Cow::Borrowed(version));
+    tags.extend(more.into_iter().map(Cow::Owned));
     if let Some(own) = origin.own_annotation(TAGS_ANNOTATION) {
-        tags.extend(own.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned));
+        let own = own.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+        tags.extend(own.map(|tag| Cow::Owned(tag.to_owned())));
     }
-    tags
+    tags.into()
 }
 
 /// The tags of `object`'s entities.
 #[must_use]
-pub fn tags_of<K: Object>(object: &K) -> Vec<String> {
+pub fn tags_of<K: Object>(object: &K) -> Tags {
     tags(Origin::of(object))
 }
 
 /// The tags of a Kong service with no object behind it.
 #[must_use]
-pub fn unknown_tags() -> Vec<String> {
+pub fn unknown_tags() -> Tags {
     [
         "k8s-name:UNKNOWN",
         "k8s-namespace:UNKNOWN",
@@ -46,8 +58,8 @@ pub fn unknown_tags() -> Vec<String> {
         "k8s-group:core",
         "k8s-version:v1",
     ]
-    .map(str::to_owned)
-    .to_vec()
+    .into_iter()
+    .collect()
 }
 
 /// A type of entity that gets its id from its name.
@@ -78,14 +90,23 @@ pub fn id(named: Named, key: &str) -> String {
         Named::Vault => uuid!("66ef8da9-18d3-5bbc-9241-62b0e3ead8f1"),
         Named::Plugin => uuid!("e9b79996-068a-576f-804e-98a685f0a58e"),
     };
-    Uuid::new_v5(&namespace, key.as_bytes()).to_string()
+    derived(namespace, key).to_string()
+}
+
+/// A name-based id of version 5. The hash is the one that uses the processor's own instructions: there is an id for
+/// almost every entity.
+fn derived(namespace: Uuid, key: &str) -> Uuid {
+    let hash = Sha1::new().chain_update(namespace.as_bytes()).chain_update(key).finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    Builder::from_sha1_bytes(bytes).into_uuid()
 }
 
 /// The id of the licence of a KongLicense.
 #[must_use]
 pub fn license_id(name: &str) -> String {
     let key = format!("{}:{name}", Kind::KongLicense.name());
-    Uuid::new_v5(&Uuid::nil(), key.as_bytes()).to_string()
+    derived(Uuid::nil(), &key).to_string()
 }
 
 /// Writes a wildcard host so that it can stand in a name.

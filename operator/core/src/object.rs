@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::gateway_api as gateway;
 use k8s_openapi::api::{
@@ -40,6 +41,18 @@ macro_rules! kinds {
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The tags of entities that come from an object of the kind: for the kind, the group and the version.
+            #[must_use]
+            pub(crate) const fn tags(self) -> [&'static str; 3] {
+                match self {
+                    $(Self::$variant => [
+                        concat!("k8s-kind:", $name),
+                        concat!("k8s-group:", $group),
+                        concat!("k8s-version:", $version),
+                    ],)*
+                }
             }
 
             /// Whether objects of the kind live in namespaces.
@@ -135,16 +148,22 @@ impl ObjectRef {
     /// Names `object`.
     #[must_use]
     pub fn of<K: Object>(object: &K) -> Self {
-        let meta = object.meta();
+        Self::of_meta(K::KIND, object.meta())
+    }
+
+    /// Names the object of a kind with this metadata.
+    #[must_use]
+    pub fn of_meta(kind: Kind, meta: &ObjectMeta) -> Self {
         Self {
-            kind: K::KIND,
+            kind,
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
             uid: meta.uid.clone().unwrap_or_default(),
         }
     }
 
-    fn key(&self) -> (Kind, &str, &str) {
+    /// What it is compared by.
+    pub(crate) fn key(&self) -> (Kind, &str, &str) {
         (self.kind, &self.namespace, &self.name)
     }
 }
@@ -222,6 +241,14 @@ pub trait Object {
         Self: Sized,
     {
         ObjectRef::of(self)
+    }
+}
+
+impl<K: Object> Object for Arc<K> {
+    const KIND: Kind = K::KIND;
+
+    fn meta(&self) -> &ObjectMeta {
+        (**self).meta()
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 
-use crate::object::ObjectRef;
+use crate::object::{Kind, ObjectRef};
+use crate::translate::Origin;
 
 /// What became of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,17 +81,17 @@ impl Reason {
 
 /// Collects verdicts while the translation runs. A failure outweighs success, whatever the order.
 #[derive(Debug, Default)]
-pub struct Outcomes {
-    configured: Vec<ObjectRef>,
+pub struct Outcomes<'a> {
+    configured: Vec<(Kind, &'a ObjectMeta)>,
     failures: BTreeMap<ObjectRef, Vec<Problem>>,
     warnings: BTreeMap<ObjectRef, Vec<Problem>>,
     ignored: BTreeMap<ObjectRef, String>,
 }
 
-impl Outcomes {
-    /// Notes that `object` is in the configuration.
-    pub fn configured(&mut self, object: ObjectRef) {
-        self.configured.push(object);
+impl<'a> Outcomes<'a> {
+    /// Notes that the object behind `origin` is in the configuration.
+    pub fn configured(&mut self, origin: Origin<'a>) {
+        self.configured.push((origin.kind, origin.meta));
     }
 
     /// Notes that `object` is wrong.
@@ -128,29 +130,64 @@ impl Outcomes {
     /// Ends the collection: one outcome an object, ordered by kind, namespace and name.
     #[must_use]
     pub fn finish(self) -> Vec<Outcome> {
-        let Self { configured, failures, mut warnings, ignored } = self;
-        // Of two verdicts on one object the later in this chain stays.
-        let ignored = ignored.into_iter().map(|(object, why)| (object, Verdict::Ignored { why }));
-        let configured = configured.into_iter().map(|object| (object, Verdict::Configured));
-        let failed = failures.into_iter().map(|(object, problems)| {
-            let reason = problems.first().map_or(Reason::Invalid, |problem| problem.reason);
-            let messages: Vec<String> = problems.into_iter().map(|p| p.message).collect();
-            (object, Verdict::Rejected { reason, message: messages.join("; ") })
-        });
-        let mut all: BTreeMap<ObjectRef, Verdict> =
-            ignored.chain(configured).chain(failed).collect();
-        for object in warnings.keys() {
-            if !all.contains_key(object) {
-                all.insert(object.clone(), Verdict::Configured);
+        let Self { mut configured, failures, warnings, ignored } = self;
+        // Most come in the order of their names already, which this sort makes use of.
+        configured.sort_by(|a, b| name(a).cmp(&name(b)));
+        configured.dedup_by(|a, b| name(a) == name(b));
+        let mut all = Vec::with_capacity(configured.len());
+        let mut configured = configured.into_iter().peekable();
+        let plain = |(kind, meta): (Kind, &ObjectMeta)| Outcome {
+            object: ObjectRef::of_meta(kind, meta),
+            verdict: Verdict::Configured,
+            warnings: Vec::new(),
+        };
+        for (object, (verdict, warnings)) in told(failures, warnings, ignored) {
+            let before = |one: &(Kind, &ObjectMeta)| name(one) < object.key();
+            while let Some(one) = configured.next_if(before) {
+                all.push(plain(one));
             }
+            let also = configured.next_if(|one| name(one) == object.key()).is_some();
+            let verdict = match verdict {
+                Some(Verdict::Ignored { .. }) if also => Verdict::Configured,
+                Some(verdict) => verdict,
+                None => Verdict::Configured,
+            };
+            all.push(Outcome { object, verdict, warnings });
         }
-        all.into_iter()
-            .map(|(object, verdict)| {
-                let warnings = warnings.remove(&object).unwrap_or_default();
-                Outcome { object, verdict, warnings }
-            })
-            .collect()
+        all.extend(configured.map(plain));
+        all
     }
+}
+
+/// Kind, namespace and name.
+fn name<'a>((kind, meta): &(Kind, &'a ObjectMeta)) -> (Kind, &'a str, &'a str) {
+    let text = |field: &'a Option<String>| field.as_deref().unwrap_or_default();
+    (*kind, text(&meta.namespace), text(&meta.name))
+}
+
+/// What is told of objects beyond their being configured.
+type Told = BTreeMap<ObjectRef, (Option<Verdict>, Vec<Problem>)>;
+
+fn told(
+    failures: BTreeMap<ObjectRef, Vec<Problem>>,
+    warnings: BTreeMap<ObjectRef, Vec<Problem>>,
+    ignored: BTreeMap<ObjectRef, String>,
+) -> Told {
+    let ignored = ignored
+        .into_iter()
+        .map(|(object, why)| (object, (Some(Verdict::Ignored { why }), Vec::new())));
+    let mut told: Told = ignored.collect();
+    // A failure outweighs a reason to ignore.
+    told.extend(failures.into_iter().map(|(object, problems)| {
+        let reason = problems.first().map_or(Reason::Invalid, |problem| problem.reason);
+        let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+        let message = messages.join("; ");
+        (object, (Some(Verdict::Rejected { reason, message }), Vec::new()))
+    }));
+    for (object, problems) in warnings {
+        told.entry(object).or_default().1 = problems;
+    }
+    told
 }
 
 fn push(map: &mut BTreeMap<ObjectRef, Vec<Problem>>, object: ObjectRef, problem: Problem) {
@@ -163,14 +200,16 @@ fn push(map: &mut BTreeMap<ObjectRef, Vec<Problem>>, object: ObjectRef, problem:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Kind;
 
     #[test]
     fn failure_outweighs_success_in_any_order() {
         let object = ObjectRef::new(Kind::Ingress, "shop", "web");
+        let name = |name: &str| Some(name.to_owned());
+        let meta =
+            ObjectMeta { namespace: name("shop"), name: name("web"), ..ObjectMeta::default() };
         let mut outcomes = Outcomes::default();
         outcomes.fail(object.clone(), Reason::RefNotFound, "a");
-        outcomes.configured(object.clone());
+        outcomes.configured(Origin { kind: Kind::Ingress, meta: &meta, behind: None });
         outcomes.fail(object.clone(), Reason::Invalid, "b");
         outcomes.fail(object.clone(), Reason::Invalid, "b");
         let verdict = Verdict::Rejected { reason: Reason::RefNotFound, message: "a; b".into() };

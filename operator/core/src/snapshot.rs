@@ -3,6 +3,7 @@
 //! A snapshot never changes. It shares its objects with whoever read them, so making one costs
 //! pointers and the sorting of them, and two translations of one snapshot see the same world.
 
+mod directory;
 mod grants;
 mod index;
 mod load;
@@ -21,17 +22,27 @@ use operator_api::kong as kinds;
 
 use crate::object::{Object, ObjectRef};
 use crate::outcome::Reason;
+use directory::Directory;
 pub use grants::GrantFrom;
 pub use index::Index;
 pub use load::{Ignored, Loader};
 
 /// The objects of one kind, ordered by namespace and name.
-#[derive(Clone, Debug)]
-pub struct Objects<K>(Vec<Arc<K>>);
+#[derive(Debug)]
+pub struct Objects<K> {
+    all: Vec<Arc<K>>,
+    directory: Directory,
+}
 
 impl<K> Default for Objects<K> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { all: Vec::new(), directory: Directory::default() }
+    }
+}
+
+impl<K> Clone for Objects<K> {
+    fn clone(&self) -> Self {
+        Self { all: self.all.clone(), directory: self.directory.clone() }
     }
 }
 
@@ -43,25 +54,44 @@ impl<K: Object> Objects<K> {
         objects.reverse();
         objects.dedup_by(|a, b| key(&**a) == key(&**b));
         objects.reverse();
-        Self(objects)
+        Self::of_sorted(objects)
+    }
+
+    fn of_sorted(all: Vec<Arc<K>>) -> Self {
+        let directory = Directory::of(all.iter().map(|object| key(&**object)));
+        Self { all, directory }
     }
 
     /// Finds an object; the namespace is empty for kinds without namespaces.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
-        let at = self.0.binary_search_by(|object| key(&**object).cmp(&(namespace, name))).ok()?;
-        self.0.get(at)
+        self.all.get(self.place(namespace, name)?)
+    }
+
+    fn place(&self, namespace: &str, name: &str) -> Option<usize> {
+        let is = |place: usize| {
+            self.all.get(place).is_some_and(|object| key(&**object) == (namespace, name))
+        };
+        self.directory.find((namespace, name), is)
+    }
+
+    /// The objects of one namespace, ordered by name.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> &[Arc<K>] {
+        let begin = self.all.partition_point(|object| object.namespace() < namespace);
+        let end = self.all.partition_point(|object| object.namespace() <= namespace);
+        self.all.get(begin..end).unwrap_or_default()
     }
 
     /// All objects, ordered by namespace and name.
     pub fn iter(&self) -> std::slice::Iter<'_, Arc<K>> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// All objects, the oldest first.
     #[must_use]
     pub fn oldest_first(&self) -> Vec<&Arc<K>> {
-        let mut all: Vec<&Arc<K>> = self.0.iter().collect();
+        let mut all: Vec<&Arc<K>> = self.all.iter().collect();
         all.sort_by(|a, b| crate::object::by_age(&***a, &***b));
         all
     }
@@ -69,29 +99,29 @@ impl<K: Object> Objects<K> {
     /// How many objects there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Takes the version of an object from `other`, where both hold it.
     fn take_version(&mut self, other: &Self, object: &ObjectRef) {
-        let key = (object.namespace.as_str(), object.name.as_str());
-        let at = self.0.binary_search_by(|held| self::key(&**held).cmp(&key));
-        let version = other.get(key.0, key.1);
-        if let (Ok(at), Some(version)) = (at, version)
-            && let Some(place) = self.0.get_mut(at)
+        let at = self.place(&object.namespace, &object.name);
+        let version = other.get(&object.namespace, &object.name);
+        if let (Some(at), Some(version)) = (at, version)
+            && let Some(place) = self.all.get_mut(at)
         {
             *place = Arc::clone(version);
         }
     }
 
     fn retain(&mut self, keep: impl Fn(&ObjectRef) -> bool) {
-        self.0.retain(|object| keep(&object.reference()));
+        let all = std::mem::take(&mut self.all);
+        *self = Self::of_sorted(all.into_iter().filter(|o| keep(&o.reference())).collect());
     }
 }
 
@@ -102,7 +132,7 @@ impl<K: Object + serde::Serialize> Objects<K> {
                 .get(object.namespace(), object.name())
                 .is_some_and(|old| Arc::ptr_eq(old, object) || edited(&**old) == edited(&**object))
         };
-        self.0.iter().filter(move |object| !same(object)).map(|object| object.reference())
+        self.all.iter().filter(move |object| !same(object)).map(Object::reference)
     }
 }
 
@@ -111,7 +141,7 @@ impl<'a, K> IntoIterator for &'a Objects<K> {
     type IntoIter = std::slice::Iter<'a, Arc<K>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.all.iter()
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Context<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) options: &'a Options,
     pub(crate) class: Classes,
-    pub(crate) outcomes: Outcomes,
+    pub(crate) outcomes: Outcomes<'a>,
     pub(crate) idle: Vec<Plugin>,
 }
 

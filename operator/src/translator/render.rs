@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kong::model::{Consumer, Document};
 use operator_core::fallback::quarantine::Plan;
 use operator_core::object::ObjectRef;
 use operator_core::options::Options;
@@ -11,7 +12,6 @@ use operator_core::outcome::{Outcome, Verdict};
 use operator_core::revision::{Census, Dialect};
 use operator_core::snapshot::Snapshot;
 use operator_core::translate::translate;
-use serde_json::Value;
 use tracing::error;
 
 /// What a translation gives.
@@ -40,17 +40,16 @@ pub(super) fn render(
     for dialect in if dialects.is_empty() { &default } else { dialects } {
         let (flavor, engine) = (dialect.flavor(), dialect.engine());
         let translation = translate(snapshot, &Options { flavor, engine, ..options.clone() });
-        let value = match serde_json::to_value(&translation.config) {
-            Ok(value) => value,
+        let bytes = match serde_json::to_vec(&translation.config) {
+            Ok(bytes) => bytes,
             Err(error) => {
                 // Only a map without text keys could do this, and the model has none.
                 error!(%error, "configuration not printed");
                 continue;
             }
         };
-        counts = census(&value);
-        // `Value` keeps its keys sorted, so these are the canonical bytes.
-        bodies.insert(*dialect, Bytes::from(value.to_string()));
+        counts = census(&translation.config);
+        bodies.insert(*dialect, Bytes::from(bytes));
         outcomes = match outcomes.is_empty() {
             true => translation.outcomes,
             false => strictest(outcomes, translation.outcomes),
@@ -72,20 +71,57 @@ fn strictest(before: Vec<Outcome>, after: Vec<Outcome>) -> Vec<Outcome> {
 }
 
 /// Counts entities by kind, nested ones too.
-fn census(document: &Value) -> Census {
-    let mut counts = BTreeMap::new();
-    count(document, &mut counts);
-    Census::new(counts)
+fn census(document: &Document) -> Census {
+    let Document { services, routes, upstreams, plugins, consumers, consumer_groups, .. } =
+        document;
+    let of_services = || services.iter().flat_map(|service| &service.routes);
+    let all_routes = || of_services().chain(routes);
+    let on_routes: usize = all_routes().map(|route| route.plugins.len()).sum();
+    let on_services: usize = services.iter().map(|service| service.plugins.len()).sum();
+    let counts = [
+        ("services", services.len()),
+        ("routes", all_routes().count()),
+        ("upstreams", upstreams.len()),
+        ("targets", upstreams.iter().map(|upstream| upstream.targets.len()).sum()),
+        ("plugins", plugins.len() + on_routes + on_services),
+        ("consumers", consumers.len()),
+        ("consumer_groups", consumer_groups.len()),
+        ("certificates", document.certificates.len()),
+        ("snis", document.certificates.iter().map(|certificate| certificate.snis.len()).sum()),
+        ("ca_certificates", document.ca_certificates.len()),
+        ("vaults", document.vaults.len()),
+    ];
+    let counts = counts.into_iter().map(|(kind, count)| (kind.to_owned(), count));
+    let custom = document.custom.iter().map(|(kind, entities)| (kind.clone(), entities.len()));
+    Census::new(counts.chain(custom).chain(credentials(consumers)))
 }
 
-fn count(entity: &Value, counts: &mut BTreeMap<String, usize>) {
-    let fields = entity.as_object().into_iter().flatten().filter(|(key, _)| *key != "config");
-    for (kind, children) in fields {
-        for child in children.as_array().into_iter().flatten().filter(|child| child.is_object()) {
-            *counts.entry(kind.clone()).or_default() += 1;
-            count(child, counts);
+/// Counts the credentials of consumers.
+fn credentials(consumers: &[Consumer]) -> [(String, usize); 7] {
+    let mut counts = [
+        ("keyauth_credentials", 0),
+        ("basicauth_credentials", 0),
+        ("hmacauth_credentials", 0),
+        ("jwt_secrets", 0),
+        ("oauth2_credentials", 0),
+        ("acls", 0),
+        ("mtls_auth_credentials", 0),
+    ];
+    for consumer in consumers {
+        let lengths = [
+            consumer.keyauth_credentials.len(),
+            consumer.basicauth_credentials.len(),
+            consumer.hmacauth_credentials.len(),
+            consumer.jwt_secrets.len(),
+            consumer.oauth2_credentials.len(),
+            consumer.acls.len(),
+            consumer.mtls_auth_credentials.len(),
+        ];
+        for ((_, count), more) in counts.iter_mut().zip(lengths) {
+            *count += more;
         }
     }
+    counts.map(|(kind, count)| (kind.to_owned(), count))
 }
 
 #[cfg(test)]
@@ -101,7 +137,7 @@ mod tests {
             "services": [{"name": "a", "routes": [{"name": "r", "paths": ["/"]}]}],
             "plugins": [{"name": "x", "config": {"rules": [{"a": 1}]}}],
         });
-        let census = census(&document);
+        let census = census(&serde_json::from_value(document).unwrap());
         assert_eq!(census.of("routes"), 1);
         assert_eq!(census.of("rules"), 0);
         assert_eq!(census.total(), 3);

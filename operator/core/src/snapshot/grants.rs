@@ -1,7 +1,7 @@
 //! ReferenceGrants: which references may cross from one namespace into another.
 
 use super::Snapshot;
-use crate::object::{Kind, Object as _};
+use crate::object::Kind;
 
 /// Who refers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl Snapshot {
     /// Whether a ReferenceGrant in `namespace` lets `from` refer to the object of `kind` and `name` there.
     #[must_use]
     pub fn granted(&self, from: GrantFrom<'_>, kind: Kind, namespace: &str, name: &str) -> bool {
-        self.reference_grants.iter().filter(|grant| grant.namespace() == namespace).any(|grant| {
+        self.reference_grants.in_namespace(namespace).iter().any(|grant| {
             grant.spec.from.iter().any(|granted| {
                 granted.group == from.kind.group()
                     && granted.kind == from.kind.name()

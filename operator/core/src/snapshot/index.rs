@@ -1,11 +1,11 @@
-//! Lookups that would otherwise scan: EndpointSlices by Service, the objects that grants admit.
+//! Lookups that would otherwise scan: EndpointSlices by Service.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use super::Snapshot;
+use super::directory::Directory;
+use super::{Objects, Snapshot};
 use crate::object::Object;
 
 /// The label by which an EndpointSlice names its Service.
@@ -14,23 +14,49 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// What has been looked up beforehand.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    slices: BTreeMap<(String, String), Vec<Arc<EndpointSlice>>>,
+    /// The slices of one Service after another's, each ordered by name.
+    slices: Vec<Arc<EndpointSlice>>,
+    /// Where the slices of each Service begin and end.
+    spans: Vec<(usize, usize)>,
+    /// The spans by Service.
+    services: Directory,
+}
+
+/// Namespace and name of the Service of a slice.
+fn service(slice: &EndpointSlice) -> Option<(&str, &str)> {
+    Some((slice.namespace(), slice.label(SERVICE_NAME)?))
 }
 
 impl Index {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
-        let mut slices: BTreeMap<(String, String), Vec<Arc<EndpointSlice>>> = BTreeMap::new();
-        for slice in &snapshot.endpoint_slices {
-            let Some(service) = slice.label(SERVICE_NAME) else { continue };
-            let key = (slice.namespace().to_owned(), service.to_owned());
-            slices.entry(key).or_default().push(Arc::clone(slice));
+        Self::of_slices(&snapshot.endpoint_slices)
+    }
+
+    fn of_slices(all: &Objects<EndpointSlice>) -> Self {
+        let named = all.iter().filter(|slice| service(slice).is_some());
+        let mut slices: Vec<Arc<EndpointSlice>> = named.cloned().collect();
+        slices.sort_by(|a, b| service(a).cmp(&service(b)));
+        let mut spans: Vec<(usize, usize)> = Vec::new();
+        for group in slices.chunk_by(|a, b| service(a) == service(b)) {
+            let begin = spans.last().map_or(0, |(_, end)| *end);
+            spans.push((begin, begin + group.len()));
         }
-        Self { slices }
+        let key = |span: &(usize, usize)| slices.get(span.0).and_then(|slice| service(slice));
+        let services = Directory::of(spans.iter().map(|span| key(span).unwrap_or_default()));
+        Self { slices, spans, services }
     }
 
     /// The EndpointSlices of a Service, ordered by name.
     #[must_use]
-    pub fn slices_of(&self, namespace: &str, service: &str) -> &[Arc<EndpointSlice>] {
-        self.slices.get(&(namespace.to_owned(), service.to_owned())).map_or(&[], Vec::as_slice)
+    pub fn slices_of(&self, namespace: &str, name: &str) -> &[Arc<EndpointSlice>] {
+        let at = |place: usize| {
+            let (begin, end) = *self.spans.get(place)?;
+            self.slices.get(begin..end)
+        };
+        let wanted = Some((namespace, name));
+        let is = |place: usize| {
+            at(place).and_then(<[_]>::first).and_then(|slice| service(slice)) == wanted
+        };
+        self.services.find((namespace, name), is).and_then(at).unwrap_or_default()
     }
 }

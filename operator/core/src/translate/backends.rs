@@ -98,12 +98,7 @@ fn targets(
 ) -> Vec<(String, bool)> {
     let service = resolved.service;
     let (namespace, name, number) = (service.namespace(), service.name(), found.number);
-    let ingress = (parent.kind == Kind::Ingress)
-        .then(|| ctx.snapshot.ingresses.get(parent.namespace(), parent.name()))
-        .flatten();
-    let said = ingress.map(|ingress| ctx.class.parameters(ingress));
-    let by_class = said.unwrap_or_else(|| ctx.class.parameters_of(parent)).service_upstream;
-    if by_class || resolved.origin.annotation(SERVICE_UPSTREAM) == Some("true") {
+    if by_class(ctx, parent) || resolved.origin.annotation(SERVICE_UPSTREAM) == Some("true") {
         let domain = &ctx.options.cluster_domain;
         let dot = if domain.is_empty() { "" } else { "." };
         return named(service, format!("{name}.{namespace}.svc{dot}{domain}:{number}"));
@@ -137,6 +132,18 @@ fn targets(
         }
     }
     targets.into_iter().collect()
+}
+
+/// Whether the class of a Kong service's first object sends traffic to cluster addresses.
+fn by_class(ctx: &Context<'_>, parent: Origin<'_>) -> bool {
+    if ctx.class.say_nothing() {
+        return false;
+    }
+    let ingress = (parent.kind == Kind::Ingress)
+        .then(|| ctx.snapshot.ingresses.get(parent.namespace(), parent.name()))
+        .flatten();
+    let said = ingress.map(|ingress| ctx.class.parameters(ingress));
+    said.unwrap_or_else(|| ctx.class.parameters_of(parent)).service_upstream
 }
 
 /// A target that is a name: once for each protocol of the Service, as with Kong Ingress Controller. Equal ones are

@@ -14,7 +14,7 @@ use kong::model::{Certificate, Reference, Sni};
 pub(super) use authority::authorities;
 
 use super::Context;
-use super::rules::{ListenerCertificate, TlsClaim};
+use super::rules::{ListenerCertificate, Origin, TlsClaim};
 use crate::names;
 use crate::object::{Object as _, ObjectRef};
 use crate::outcome::Reason;
@@ -117,7 +117,7 @@ fn merge<'a>(
                 continue;
             }
         };
-        ctx.outcomes.configured(secret.reference());
+        ctx.outcomes.configured(Origin::of(secret));
         let key = (pair.cert.clone(), pair.key.clone());
         let entry = merged.entry(key.clone()).or_insert_with(|| Merged {
             pair,

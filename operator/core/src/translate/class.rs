@@ -68,6 +68,11 @@ impl Classes {
         self.said(origin.annotation(annotations::INGRESS_CLASS))
     }
 
+    /// Whether no class has parameters.
+    pub(crate) fn say_nothing(&self) -> bool {
+        self.0.iter().all(|class| class.parameters == NOTHING_SAID)
+    }
+
     /// Why an object of another class has no effect; `subject` is what names the class.
     pub(crate) fn unserved(&self, subject: &str) -> String {
         let names: Vec<String> = self.0.iter().map(|class| format!("{:?}", class.name)).collect();

@@ -85,7 +85,7 @@ pub(super) fn consumers<'a>(ctx: &mut Context<'a>) -> Consumers<'a> {
         let consumer = consumer(ctx, object, &mut claims);
         memberships(ctx, object, &consumer, &mut all);
         all.consumers.push((consumer, Origin::of(object)));
-        ctx.outcomes.configured(object.reference());
+        ctx.outcomes.configured(Origin::of(object));
     }
     all
 }
@@ -120,7 +120,7 @@ fn groups<'a>(ctx: &mut Context<'a>) -> Vec<(ConsumerGroup, Origin<'a>)> {
             ..ConsumerGroup::default()
         };
         groups.push((group, Origin::of(&**object)));
-        ctx.outcomes.configured(object.reference());
+        ctx.outcomes.configured(Origin::of(object));
     }
     groups
 }
@@ -193,7 +193,7 @@ fn consumer<'a>(
                     claims.insert(claim, (object.reference(), secret.reference()));
                 }
                 credential.add(&mut consumer);
-                ctx.outcomes.configured(secret.reference());
+                ctx.outcomes.configured(Origin::of(secret));
             }
             Err(message) => refuse(ctx, Reason::Invalid, message),
         }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::plugins::Attachments;
+use super::rules::Origin;
 use super::services::Assembled;
 use crate::names::{self, Named};
 use crate::object::{Kind, Object as _};
@@ -50,7 +51,7 @@ pub(super) fn vaults(ctx: &mut Context<'_>) -> Vec<Vault> {
             ..Vault::default()
         };
         vaults.insert(prefix, vault);
-        ctx.outcomes.configured(object.reference());
+        ctx.outcomes.configured(Origin::of(object));
     }
     vaults.into_values().collect()
 }
@@ -73,7 +74,7 @@ pub(super) fn licenses(ctx: &mut Context<'_>) -> Vec<Entity> {
     for other in others {
         ctx.outcomes.ignore(other.reference(), format!("{} is chosen", chosen.reference()));
     }
-    ctx.outcomes.configured(chosen.reference());
+    ctx.outcomes.configured(Origin::of(&***chosen));
     let entity = json!({
         "id": names::license_id(chosen.name()),
         "payload": chosen.raw_license_string,
@@ -125,7 +126,7 @@ pub(super) fn entities<'a>(
         }
         match entity(ctx, object, services, attachments) {
             Ok(entities) => {
-                ctx.outcomes.configured(object.reference());
+                ctx.outcomes.configured(Origin::of(object));
                 all.entry(spec.entity_type.clone()).or_default().extend(entities);
             }
             Err((reason, message)) => ctx.outcomes.fail(object.reference(), reason, message),

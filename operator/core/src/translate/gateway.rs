@@ -22,6 +22,8 @@ mod priority;
 pub(crate) mod service;
 mod stream;
 
+use kong::model::Tags;
+
 use super::Context;
 use super::rules::{ListenerCertificate, Origin, Rules};
 use crate::gateway_api::ParentRef;
@@ -107,10 +109,7 @@ fn serve<'a>(
 }
 
 /// The tags of a route's entities: those of the object, the names of its rules, and the user's own last.
-fn tags<'r>(origin: Origin<'_>, rules: impl IntoIterator<Item = &'r str>) -> Vec<String> {
-    let mut tags = crate::names::tags(origin);
-    let version = tags.iter().position(|tag| tag.starts_with("k8s-version:"));
-    let at = version.map_or(tags.len(), |at| at + 1);
+fn tags<'r>(origin: Origin<'_>, rules: impl IntoIterator<Item = &'r str>) -> Tags {
     let mut names: Vec<String> = Vec::new();
     for name in rules.into_iter().filter(|name| !name.is_empty()) {
         let tag = format!("k8s-named-route-rule:{name}");
@@ -118,6 +117,5 @@ fn tags<'r>(origin: Origin<'_>, rules: impl IntoIterator<Item = &'r str>) -> Vec
             names.push(tag);
         }
     }
-    tags.splice(at..at, names);
-    tags
+    crate::names::tags_with(origin, names)
 }

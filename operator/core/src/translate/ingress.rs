@@ -49,7 +49,7 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
                 ),
             }
         }
-        ctx.outcomes.configured(ingress.reference());
+        ctx.outcomes.configured(Origin::of(ingress));
     }
     if let Some(ingress) = fallback {
         default_backend(ctx, rules, ingress);
@@ -252,7 +252,8 @@ fn service<'a, 'r>(
             weight: None,
         }],
         parent: Origin::of(ingress),
-        routes: Vec::new(),
+        // Most have one, and it is large.
+        routes: Vec::with_capacity(1),
         plugins: Vec::new(),
     })
 }

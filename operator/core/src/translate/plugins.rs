@@ -61,19 +61,16 @@ impl<'r, 'a> Use<'r, 'a> {
         [self.service, self.route, self.consumer, self.group].into_iter().flatten()
     }
 
-    /// A plugin for this use, with nothing but what it is attached to.
-    fn plugin(&self) -> Plugin {
-        let Self { service, route, consumer, group } = self;
-        let reference = |attached: &Option<&Attached<'a>>| {
+    /// Writes down what the plugin is attached to.
+    fn place(&self, plugin: &mut Plugin) {
+        let Self { service, route, consumer, group } = *self;
+        let reference = |attached: Option<&Attached<'a>>| {
             attached.map(|attached| Reference::from(attached.key.as_str()))
         };
-        Plugin {
-            service: reference(service),
-            route: reference(route),
-            consumer: reference(consumer),
-            consumer_group: reference(group),
-            ..Plugin::default()
-        }
+        plugin.service = reference(service);
+        plugin.route = reference(route);
+        plugin.consumer = reference(consumer);
+        plugin.consumer_group = reference(group);
     }
 }
 
@@ -153,13 +150,25 @@ pub(super) fn plugins<'a>(
 /// Tells plugins that nothing refers to, and what is wrong with them all the same.
 fn unreferenced(ctx: &mut Context<'_>, used: &BTreeMap<Key<'_>, Relations<'_>>) {
     let snapshot = ctx.snapshot;
-    let names: BTreeSet<&str> = used.keys().map(|(_, name)| *name).collect();
-    let own = snapshot.kong_plugins.iter().map(|plugin| of_namespace(plugin));
-    let own = own.filter(|one| !used.contains_key(&(one.origin.namespace(), one.origin.name())));
-    let cluster = snapshot.kong_cluster_plugins.iter();
-    let cluster = cluster
-        .filter(|plugin| ctx.class.serves(&***plugin) && plugin.label("global") != Some("true"));
-    let cluster = cluster.map(|plugin| of_cluster(plugin));
+    // Both are ordered by namespace and name.
+    let mut keys = used.keys().peekable();
+    let own = snapshot.kong_plugins.iter().filter(|plugin| {
+        let key = (plugin.namespace(), plugin.name());
+        while keys.next_if(|used| **used < key).is_some() {}
+        keys.peek() != Some(&&key)
+    });
+    let own = own.map(|plugin| of_namespace(plugin));
+    let cluster: Vec<&KongClusterPlugin> = snapshot
+        .kong_cluster_plugins
+        .iter()
+        .map(|plugin| &**plugin)
+        .filter(|plugin| ctx.class.serves(*plugin) && plugin.label("global") != Some("true"))
+        .collect();
+    let names: BTreeSet<&str> = match cluster.is_empty() {
+        true => BTreeSet::new(),
+        false => used.keys().map(|(_, name)| *name).collect(),
+    };
+    let cluster = cluster.into_iter().map(of_cluster);
     let cluster = cluster.filter(|one| !names.contains(one.origin.name()));
     let idle: Vec<Definition<'_>> = own.chain(cluster).collect();
     for definition in idle {
@@ -343,7 +352,7 @@ fn find<'a>(ctx: &Context<'a>, namespace: &str, name: &str) -> Option<Definition
 }
 
 /// The entity that a definition makes, before it is attached to anything.
-fn entity(ctx: &mut Context<'_>, definition: &Definition<'_>) -> Option<Plugin> {
+fn entity<'a>(ctx: &mut Context<'a>, definition: &Definition<'a>) -> Option<Plugin> {
     let reference = definition.origin.reference();
     let config: Map<String, Value> = match definition.config.read(ctx.snapshot, &reference) {
         Ok(config) => config,
@@ -352,7 +361,7 @@ fn entity(ctx: &mut Context<'_>, definition: &Definition<'_>) -> Option<Plugin> 
             return None;
         }
     };
-    ctx.outcomes.configured(reference);
+    ctx.outcomes.configured(definition.origin);
     Some(bare(definition, config))
 }
 
@@ -379,16 +388,22 @@ fn emit<'a>(
     plugins: &mut Vec<Plugin>,
 ) -> bool {
     let Some(entity) = entity(ctx, definition) else { return false };
-    for used in uses {
-        let Plugin { service, route, consumer, consumer_group, .. } = used.plugin();
-        let mut plugin = Plugin { service, route, consumer, consumer_group, ..entity.clone() };
-        if let Some(given) = &entity.instance_name {
-            plugin.instance_name = Some(format!("{given}-{}", &digest(&plugin)[..9]));
-        }
-        identify(ctx, &mut plugin);
-        plugins.push(plugin);
+    let Some((last, others)) = uses.split_last() else { return true };
+    for used in others {
+        plugins.push(attach(ctx, entity.clone(), used));
     }
+    plugins.push(attach(ctx, entity, last));
     true
+}
+
+/// Attaches a plugin to what one use names.
+fn attach(ctx: &Context<'_>, mut plugin: Plugin, used: &Use<'_, '_>) -> Plugin {
+    used.place(&mut plugin);
+    if let Some(given) = plugin.instance_name.take() {
+        plugin.instance_name = Some(format!("{given}-{}", &digest(&plugin)[..9]));
+    }
+    identify(ctx, &mut plugin);
+    plugin
 }
 
 fn text(reference: Option<&Reference>) -> Option<&str> {

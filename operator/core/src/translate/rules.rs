@@ -36,12 +36,7 @@ impl<'a> Origin<'a> {
     /// A reference to the object.
     #[must_use]
     pub fn reference(self) -> ObjectRef {
-        ObjectRef {
-            kind: self.kind,
-            namespace: self.namespace().to_owned(),
-            name: self.name().to_owned(),
-            uid: self.meta.uid.clone().unwrap_or_default(),
-        }
+        ObjectRef::of_meta(self.kind, self.meta)
     }
 
     /// The object's namespace, or nothing.

@@ -57,13 +57,13 @@ pub(super) fn assemble<'a>(
     let mut client_certificate = None;
     if agreed {
         for resolved in &distinct {
-            ctx.outcomes.configured(resolved.origin.reference());
+            ctx.outcomes.configured(resolved.origin);
         }
         if let Some(first) = distinct.first() {
             annotate(ctx, &mut service, first.origin);
             client_certificate = certificate(ctx, first.origin, covered.is_some());
             if let Some(secret) = client_certificate {
-                ctx.outcomes.configured(secret.reference());
+                ctx.outcomes.configured(Origin::of(secret));
             }
             if covered.is_none() {
                 let all = pairs.iter().filter_map(|(_, resolved)| *resolved);

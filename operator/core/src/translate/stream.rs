@@ -31,10 +31,10 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
     rules.tls.extend(own.tls);
 }
 
-fn admitted<K: Object>(ctx: &mut Context<'_>, ingress: &K) -> bool {
+fn admitted<'a, K: Object>(ctx: &mut Context<'a>, ingress: &'a K) -> bool {
     let ours = ctx.class.serves(ingress);
     if ours {
-        ctx.outcomes.configured(ingress.reference());
+        ctx.outcomes.configured(Origin::of(ingress));
     } else {
         let why = ctx.class.unserved("its class");
         ctx.outcomes.ignore(ingress.reference(), why);

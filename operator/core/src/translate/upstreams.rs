@@ -101,7 +101,7 @@ fn policy(ctx: &mut Context<'_>, upstream: &mut Upstream, origin: Origin<'_>) {
         );
         return ctx.outcomes.fail(origin.reference(), Reason::RefNotFound, message);
     };
-    ctx.outcomes.configured(found.reference());
+    ctx.outcomes.configured(Origin::of(found));
     let api::KongUpstreamPolicySpec {
         algorithm,
         slots,

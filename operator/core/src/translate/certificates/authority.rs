@@ -79,7 +79,7 @@ pub(in super::super) fn authorities(ctx: &mut Context<'_>) -> Vec<CaCertificate>
                     ..CaCertificate::default()
                 };
                 certificates.insert(id, certificate);
-                ctx.outcomes.configured(reference);
+                ctx.outcomes.configured(said.origin);
             }
             Err(why) => refuse(ctx, reference, (Reason::Invalid, why), said.id.as_deref()),
         }
@@ -139,8 +139,5 @@ fn users(ctx: &Context<'_>, id: &str) -> Vec<ObjectRef> {
     let plugins = ctx.snapshot.kong_plugins.iter().filter(|plugin| names(plugin.config.as_ref()));
     let cluster =
         ctx.snapshot.kong_cluster_plugins.iter().filter(|plugin| names(plugin.config.as_ref()));
-    plugins
-        .map(|plugin| plugin.reference())
-        .chain(cluster.map(|plugin| plugin.reference()))
-        .collect()
+    plugins.map(Object::reference).chain(cluster.map(Object::reference)).collect()
 }

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use kong::model::{
     Acl, BasicAuth, Consumer, HmacAuth, JwtSecret, KeyAuth, MtlsAuth, OAuth2Credential, Reference,
+    Tags,
 };
 
 use crate::names;
@@ -103,7 +104,7 @@ fn need(secret: &Secret, kind: &str, key: &str) -> Result<String, String> {
         .ok_or_else(|| format!("{kind} is invalid: no {key}"))
 }
 
-fn tags(secret: &Secret) -> Option<Vec<String>> {
+fn tags(secret: &Secret) -> Option<Tags> {
     Some(names::tags_of(secret))
 }
 

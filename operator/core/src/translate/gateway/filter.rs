@@ -3,7 +3,7 @@
 //! A filter either becomes a plugin of the route, or asks for KongPlugins by name, or changes how the route captures its
 //! path. What the dialect at hand cannot express is an error, and the route is refused with it: never half-served.
 
-use kong::model::Plugin;
+use kong::model::{Plugin, Tags};
 use serde_json::{Map, Value, json};
 
 use crate::gateway_api::{
@@ -61,11 +61,11 @@ pub(crate) struct Filters {
 
 impl Filters {
     /// The plugins as entities that carry the tags of their route.
-    pub(crate) fn plugins(&self, tags: &[String]) -> Vec<Plugin> {
+    pub(crate) fn plugins(&self, tags: &Tags) -> Vec<Plugin> {
         let plugin = |plugin: &FilterPlugin| Plugin {
             name: Some(plugin.name.to_owned()),
             config: plugin.config.as_object().cloned(),
-            tags: Some(tags.to_vec()),
+            tags: Some(tags.clone()),
             ..Plugin::default()
         };
         self.plugins.iter().map(plugin).collect()

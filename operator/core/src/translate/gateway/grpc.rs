@@ -62,7 +62,7 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
         let Some(served) = served else { continue };
         match filters(origin, &spec.rules) {
             Ok(filters) => {
-                ctx.outcomes.configured(origin.reference());
+                ctx.outcomes.configured(origin);
                 let hosts = hosts(ctx.options, route, &served);
                 let frames = frames(ctx.options, &hosts, &spec.hostnames, &served);
                 admitted.push(Admitted { route, served, hosts, frames, filters });

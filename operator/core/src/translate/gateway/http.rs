@@ -11,7 +11,7 @@ pub(super) use expressions::ANYTHING;
 
 use std::collections::BTreeMap;
 
-use kong::model::Route;
+use kong::model::{Route, Tags};
 
 use super::super::Context;
 use super::super::rules::{Origin, RouteRule, Rules, ServiceRule};
@@ -86,7 +86,7 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
         match draft {
             Ok(routes) => {
                 add(ctx, route, routes, rules);
-                ctx.outcomes.configured(route.origin.reference());
+                ctx.outcomes.configured(route.origin);
             }
             Err(error) => {
                 let message = format!("HTTPRoute can't be routed: {error}");
@@ -254,7 +254,7 @@ fn extensions(rule: &HttpRule) -> Vec<&str> {
 }
 
 /// A route with what every HTTPRoute's routes have.
-fn route(admitted: &Admitted<'_>, name: String, tags: Vec<String>) -> Route {
+fn route(admitted: &Admitted<'_>, name: String, tags: Tags) -> Route {
     Route {
         name: Some(name),
         protocols: Some(admitted.protocols.clone()),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::super::Context;
+use super::super::rules::Origin;
 use super::attach::{Gateways, RouteView};
 use super::listener;
 use crate::gateway_api::{BackendTlsPolicy, LocalRef, PolicyTargetRef};
@@ -61,7 +62,7 @@ pub(crate) fn backend_tls<'a>(ctx: &mut Context<'a>) -> ByService<'a, BackendTls
         }
         match read(ctx, policy) {
             Ok(tls) => {
-                ctx.outcomes.configured(policy.reference());
+                ctx.outcomes.configured(Origin::of(policy));
                 for name in served {
                     match found.entry((namespace, name)) {
                         Entry::Vacant(entry) => {

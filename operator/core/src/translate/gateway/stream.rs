@@ -135,7 +135,7 @@ fn add<'a, K: Object>(
         }
         rules.services.insert(name, service);
     }
-    ctx.outcomes.configured(origin.reference());
+    ctx.outcomes.configured(origin);
 }
 
 /// What is wrong with a stream route as a whole.

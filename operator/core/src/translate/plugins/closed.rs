@@ -49,7 +49,8 @@ impl Closed {
     pub(super) fn add(&mut self, uses: &[Use<'_, '_>]) {
         for used in uses {
             let Some(Attached { key: _, origin }) = used.attached().next() else { continue };
-            let plugin = Plugin { tags: Some(names::tags(*origin)), ..used.plugin() };
+            let mut plugin = Plugin { tags: Some(names::tags(*origin)), ..Plugin::default() };
+            used.place(&mut plugin);
             self.plugins.push((plugin, origin.reference()));
         }
     }
