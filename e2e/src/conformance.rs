@@ -28,8 +28,7 @@ const PROFILES: &str = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS";
 
 /// Installs what the suite needs, runs it with more flags, and leaves its report in `report`.
 pub fn run(cluster: &Cluster, built: &[Image], report: &Path, flags: &[String]) -> Result<()> {
-    let crds = module(CRDS)?.join("config/crd/standard");
-    cluster.kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()], None)?;
+    define(cluster)?;
     let suite = module(SUITE)?;
     upstreams(cluster, &suite)?;
     let product = Product::install(cluster, built)?;
@@ -59,6 +58,12 @@ pub fn run(cluster: &Cluster, built: &[Image], report: &Path, flags: &[String]) 
     Ok(())
 }
 
+/// Installs the definitions of Gateway API that the suite is for.
+pub fn define(cluster: &Cluster) -> Result<()> {
+    let crds = module(CRDS)?.join("config/crd/standard");
+    cluster.kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()], None).map(drop)
+}
+
 fn class() -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata:\n  name: {CLASS}\n\
@@ -77,7 +82,7 @@ fn module(name: &str) -> Result<PathBuf> {
     let folder = finish(&mut command, None)?;
     let folder = folder.trim();
     if folder.is_empty() {
-        finish(Command::new("go").current_dir(source()).args(["mod", "download"]), None)?;
+        finish(Command::new("go").current_dir(source()).args(["mod", "download", name]), None)?;
         let folder = finish(&mut command, None)?;
         ensure!(!folder.trim().is_empty(), "failed to find the Go module {name}");
         return Ok(PathBuf::from(folder.trim()));

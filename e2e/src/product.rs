@@ -178,7 +178,12 @@ impl Product {
 
     /// Asks one proxy.
     pub fn ask(&self, pod: &Pod, host: &str, path: &str) -> Result<Answer> {
-        self.client.get(SocketAddr::new(pod.address, PROXY_PORT), host, path)
+        self.ask_at(pod, PROXY_PORT, host, path)
+    }
+
+    /// Asks one proxy on another port.
+    pub fn ask_at(&self, pod: &Pod, port: u16, host: &str, path: &str) -> Result<Answer> {
+        self.client.get(SocketAddr::new(pod.address, port), host, path)
     }
 
     /// Waits until every proxy answers a request with more headers with `status`.

@@ -1,6 +1,6 @@
 //! Kong's kinds on a real API server: served, told in statuses, denied where only an edit could mend them.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::product::{Product, condition};
 use e2e::wait::eventually;
 
@@ -256,6 +256,110 @@ pub(crate) fn denied(product: &Product) -> Result<()> {
     let early = ingress(NAMESPACE, "early", "early.example", "later", "{number: 80}");
     product.apply(&early)?;
     product.wait_for_answer_to(("guarded.example", "/"), &[("apikey", "open-sesame")], 200)
+}
+
+pub(crate) fn others(product: &Product) -> Result<()> {
+    product.namespace(NAMESPACE)?;
+    product.upgrade(&["proxy.env.KONG_STREAM_LISTEN=0.0.0.0:9000"])?;
+    product.apply(
+        "
+apiVersion: configuration.konghq.com/v1beta1
+kind: TCPIngress
+metadata: {name: raw, namespace: kinds, annotations: {kubernetes.io/ingress.class: kong}}
+spec: {rules: [{port: 9000, backend: {serviceName: echo, servicePort: 80}}]}
+---
+apiVersion: configuration.konghq.com/v1alpha1
+kind: KongCustomEntity
+metadata: {name: ring, namespace: kinds}
+spec: {type: key_sets, controllerName: kong, fields: {name: kinds-ring}}
+",
+    )?;
+    eventually("every proxy passes a stream on", || {
+        let pods = product.wait_for_proxies(3)?;
+        for pod in pods {
+            let answer = product.ask_at(&pod, 9000, "raw.example", "/")?;
+            ensure!(answer.status == 200, "{} answers {}", pod.name, answer.status);
+        }
+        Ok(())
+    })?;
+    let told = || {
+        let entity = product.read(&["kongcustomentity/ring", "--namespace", NAMESPACE])?;
+        ensure!(condition(&entity, "Programmed")?.starts_with("True"), "{}", entity["status"]);
+        let ingress = product.read(&["tcpingress/raw", "--namespace", NAMESPACE])?;
+        let address = &ingress["status"]["loadBalancer"]["ingress"][0];
+        ensure!(!address.is_null(), "{}", ingress["status"]);
+        Ok(())
+    };
+    eventually("the entity is programmed and the stream has an address", told)?;
+    product.kubectl(&["delete", "tcpingress/raw", "--namespace", NAMESPACE])?;
+    product.upgrade(&[])?;
+    product.wait_for_proxies(3).map(drop)
+}
+
+pub(crate) fn gateway(product: &Product) -> Result<()> {
+    product.namespace(NAMESPACE)?;
+    // The definitions come while the operator runs.
+    e2e::conformance::define(product.cluster())?;
+    product.upgrade(&["fleet.gatewayClasses={flotilla}"])?;
+    product.apply(
+        "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: flotilla}
+spec: {controllerName: flotilla.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: door, namespace: kinds}
+spec:
+  gatewayClassName: flotilla
+  listeners: [{name: http, port: 80, protocol: HTTP, hostname: '*.door.example'}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: through, namespace: kinds}
+spec:
+  parentRefs: [{name: door}]
+  hostnames: [shop.door.example]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /good}}]
+    filters: [{type: RequestHeaderModifier, requestHeaderModifier: {add: [{name: x-through, value: the-door}]}}]
+    backendRefs: [{name: echo, port: 80}]
+  - matches: [{path: {type: PathPrefix, value: /lost}}]
+    backendRefs: [{name: nowhere, port: 80}]
+",
+    )?;
+    let address = eventually("the Gateway has an address", || {
+        let door = product.read(&["gateway/door", "--namespace", NAMESPACE])?;
+        ensure!(condition(&door, "Programmed")?.starts_with("True"), "{}", door["status"]);
+        let listener = &door["status"]["listeners"][0];
+        ensure!(listener["attachedRoutes"] == 1, "{listener}");
+        let address = door["status"]["addresses"][0]["value"].as_str().unwrap_or_default();
+        address.parse::<std::net::IpAddr>().with_context(|| format!("{}", door["status"]))
+    })?;
+    eventually("the route says what is wrong with one of its rules", || {
+        let route = product.read(&["httproute/through", "--namespace", NAMESPACE])?;
+        let conditions = route["status"]["parents"][0]["conditions"].to_string();
+        ensure!(
+            conditions.contains("BackendNotFound") && conditions.contains("nowhere"),
+            "{route}"
+        );
+        Ok(())
+    })?;
+    eventually("the Gateway serves its route", || {
+        let at = std::net::SocketAddr::new(address, 80);
+        let client = e2e::http::Client::without_keepalive()?;
+        let good = client.get(at, "shop.door.example", "/good/x")?;
+        ensure!(good.status == 200 && good.body.contains("the-door"), "{good:?}");
+        ensure!(client.get(at, "shop.door.example", "/lost")?.status == 500, "a lost rule");
+        ensure!(client.get(at, "other.door.example", "/good")?.status == 404, "another host");
+        Ok(())
+    })?;
+    for name in ["gateway/door", "httproute/through"] {
+        product.kubectl(&["delete", name, "--namespace", NAMESPACE])?;
+    }
+    product.upgrade(&[])?;
+    product.wait_for_proxies(3).map(drop)
 }
 
 pub(crate) fn come_and_go(product: &Product) -> Result<()> {

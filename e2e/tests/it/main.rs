@@ -49,6 +49,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("kinds::definitions_of_somebody_else_stay_as_they_are", kinds::foreign_definitions),
     ("kinds::kongs_kinds_are_served_and_their_statuses_told", kinds::served),
     ("kinds::wrong_objects_are_denied_with_the_remedy", kinds::denied),
+    ("kinds::streams_and_entities_of_custom_types_are_served", kinds::others),
+    ("kinds::gateway_with_a_route_is_served_at_its_own_address", kinds::gateway),
     ("kinds::definitions_come_and_go_while_the_operator_runs", kinds::come_and_go),
     ("scaling::fleet_follows_from_three_to_five_and_back_to_two", scaling::up_and_down),
     ("scaling::killed_proxy_is_replaced_and_filled", scaling::killed_pod),

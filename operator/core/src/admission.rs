@@ -57,11 +57,15 @@ pub fn review(snapshot: &Snapshot, proposal: &Proposal, fleets: &[Options]) -> R
     let mut denials = Vec::new();
     for options in fleets {
         let held = check(&before, options);
-        for outcome in check(&after, options) {
+        let judged = check(&after, options);
+        let elsewhere = judged.iter().any(|outcome| is_cause(outcome, proposal));
+        for outcome in judged {
             let own = outcome.object == proposal.object;
             let news = !held.contains(&outcome);
             match &outcome.verdict {
-                Verdict::Rejected { reason, message } if news && bars(&outcome, *reason) => {
+                Verdict::Rejected { reason, message }
+                    if news && !elsewhere && bars(&outcome, *reason) =>
+                {
                     add(&mut denials, told(own, &outcome, message));
                 }
                 Verdict::Rejected { message, .. } if news => {
@@ -90,6 +94,13 @@ fn add(texts: &mut Vec<String>, text: String) {
 
 fn told(own: bool, outcome: &Outcome, message: &str) -> String {
     if own { message.to_owned() } else { format!("{}: {message}", outcome.object) }
+}
+
+/// Whether what is wrong is in something that the proposal refers to, and is mended there.
+fn is_cause(outcome: &Outcome, proposal: &Proposal) -> bool {
+    let invalid = matches!(outcome.verdict, Verdict::Rejected { reason: Reason::Invalid, .. });
+    let referred = matches!(outcome.object.kind, Kind::Secret | Kind::ConfigMap);
+    invalid && referred && outcome.object != proposal.object
 }
 
 /// Whether only an edit mends what is wrong.

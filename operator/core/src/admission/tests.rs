@@ -137,6 +137,25 @@ fn a_prefix_is_one_vaults_alone() {
 }
 
 #[test]
+fn a_certificate_that_is_none_is_mended_in_its_secret() {
+    let garbled = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "garbled", "namespace": "shop"},
+        "stringData": {"tls.crt": "none", "tls.key": "none"},
+    });
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {
+            "ingressClassName": "kong",
+            "tls": [{"hosts": ["shop.example"], "secretName": "garbled"}],
+        },
+    });
+    let review = propose(&documents(&[garbled]), &ingress);
+    assert_eq!(review.denied, None);
+    assert!(review.warnings.join("\n").contains("certificate"), "{:?}", review.warnings);
+}
+
+#[test]
 fn an_annotation_that_is_not_understood_is_a_warning() {
     let ingress = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
