@@ -9,5 +9,6 @@
 
 mod golden;
 mod laws;
+mod meaning;
 mod recorded;
 mod simulation;

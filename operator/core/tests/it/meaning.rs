@@ -4,13 +4,13 @@
 //! The cases are those recorded from a real Kong Ingress Controller, as far as matching is all that they are about
 //! ([`meant`]), in both router flavors. What the specifications leave open may be decided either way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
 use http::{HeaderMap, HeaderName};
-use kong::model::Document;
-use operator_core::gateway_api::HttpRoute;
+use kong::model::{Document, Tags};
+use operator_core::gateway_api::{HttpRoute, ValueMatch};
 use operator_core::object::Object;
 use operator_core::options::RouterFlavor;
 use operator_core::outcome::Verdict;
@@ -134,12 +134,17 @@ fn meant(snapshot: &Snapshot, translation: &Translation) -> Option<Vec<Entry>> {
 type Ingress = k8s_openapi::api::networking::v1::Ingress;
 type Backend = k8s_openapi::api::networking::v1::IngressBackend;
 
-fn of_ingress(ingress: &Ingress) -> Option<Vec<Entry>> {
+/// Whether no annotation of an object has a say in matching.
+fn is_plain<K: Object>(object: &K) -> bool {
     let harmless = |key: &String| {
         !key.contains("konghq.com/") && !key.contains("force-ssl")
             || key.strip_prefix("konghq.com/").is_some_and(|key| HARMLESS.contains(&key))
     };
-    if !ingress.metadata.annotations.iter().flatten().all(|(key, _)| harmless(key)) {
+    object.meta().annotations.iter().flatten().all(|(key, _)| harmless(key))
+}
+
+fn of_ingress(ingress: &Ingress) -> Option<Vec<Entry>> {
+    if !is_plain(ingress) {
         return None;
     }
     let spec = ingress.spec.as_ref()?;
@@ -157,6 +162,8 @@ fn of_ingress(ingress: &Ingress) -> Option<Vec<Entry>> {
                 _ => return None,
             };
             let text = path.path.as_deref().filter(|path| !path.contains("//"))?;
+            // Kong's mark of a regular expression.
+            let text = Some(text).filter(|path| !path.starts_with("/~"))?;
             entries.push(entry(answer(ingress, &path.backend)?, host, (kind, text), false));
         }
     }
@@ -177,6 +184,9 @@ fn entry(answer: String, host: &str, (kind, path): (PathMatch, &str), last: bool
 }
 
 fn of_http_route(route: &HttpRoute) -> Option<Vec<Entry>> {
+    if !is_plain(route) {
+        return None;
+    }
     let any = [String::new()];
     let hosts = if route.spec.hostnames.is_empty() { &any[..] } else { &route.spec.hostnames };
     let mut entries = Vec::new();
@@ -192,16 +202,22 @@ fn of_http_route(route: &HttpRoute) -> Option<Vec<Entry>> {
                     Some(_) => return None,
                 },
             };
-            if !matched.query_params.is_empty() || matched.headers.iter().any(|h| h.is_regex()) {
+            if !matched.query_params.is_empty() || matched.headers.iter().any(ValueMatch::is_regex)
+            {
                 return None;
             }
             let answer = format!("HTTPRoute {}/{}", route.namespace(), route.name());
-            let pair = |header: &operator_core::gateway_api::ValueMatch| {
-                (header.name.to_lowercase(), header.value.clone())
-            };
+            // Of several conditions on one header the first counts.
+            let mut headers: Vec<(String, String)> = Vec::new();
+            for header in &matched.headers {
+                let name = header.name.to_lowercase();
+                if headers.iter().all(|(known, _)| *known != name) {
+                    headers.push((name, header.value.clone()));
+                }
+            }
             entries.push(Entry {
                 method: matched.method.clone(),
-                headers: matched.headers.iter().map(pair).collect(),
+                headers,
                 ..entry(answer, host, (kind, path), false)
             });
         }
@@ -247,7 +263,7 @@ impl Served {
         let (mut rules, mut answers) = (Vec::new(), Vec::new());
         for service in &document.services {
             for route in &service.routes {
-                let tags: Vec<&str> = route.tags.iter().flat_map(|tags| tags.iter()).collect();
+                let tags: Vec<&str> = route.tags.iter().flat_map(Tags::iter).collect();
                 let tag = |key: &str| tags.iter().find_map(|tag| tag.strip_prefix(key)).unwrap();
                 answers.push(match tag("k8s-kind:") {
                     "Ingress" => service.name.clone().unwrap(),
@@ -301,8 +317,16 @@ fn rule(route: &kong::model::Route) -> Rule {
     }
 }
 
+/// Cases that one flavor decides as Kong Ingress Controller does and not as they are meant: docs/differences-from-kic.md,
+/// "kept".
+const KEPT: [(&str, &str); 3] = [
+    ("httproute-header-twice-fails-in-traditional", "Expressions"),
+    ("httproute-path-prefix-trailing-slash", "Traditional"),
+    ("httproute-rule-without-matches-and-hosts", "Traditional"),
+];
+
 /// How many requests of a case were decided; what was decided otherwise than meant goes to `wrong`.
-fn judge(case: &Path, flavor: RouterFlavor, wrong: &mut Vec<String>) -> usize {
+fn judge(case: &Path, flavor: RouterFlavor, wrong: &mut BTreeMap<String, Vec<String>>) -> usize {
     let snapshot = recorded::snapshot(case);
     let translation = translate(&snapshot, &recorded::options(case, flavor));
     let Some(entries) = meant(&snapshot, &translation) else { return 0 };
@@ -318,9 +342,10 @@ fn judge(case: &Path, flavor: RouterFlavor, wrong: &mut Vec<String>) -> usize {
         if !agreed {
             let name = case.file_name().unwrap_or_default().to_string_lossy();
             let Request { host, path, method, headers } = request;
-            wrong.push(format!(
-                "{name} ({flavor:?}): {method} {host}{path} {headers:?}: {decided:?} instead of {meant:?}"
-            ));
+            let told = format!(
+                "{flavor:?}: {method} {host}{path} {headers:?}: {decided:?} instead of {meant:?}"
+            );
+            wrong.entry(name.into_owned()).or_default().push(told);
         }
     }
     requests.len()
@@ -328,12 +353,17 @@ fn judge(case: &Path, flavor: RouterFlavor, wrong: &mut Vec<String>) -> usize {
 
 #[test]
 fn requests_are_decided_as_the_objects_mean_it() {
-    let (mut wrong, mut decided) = (Vec::new(), 0);
+    let (mut wrong, mut decided) = (BTreeMap::new(), 0);
     for case in recorded::cases() {
         for flavor in [RouterFlavor::Traditional, RouterFlavor::Expressions] {
             decided += judge(&case, flavor, &mut wrong);
         }
     }
     assert!(decided > 1_000, "{decided} requests");
-    assert!(wrong.is_empty(), "{} of {decided}:\n{}", wrong.len(), wrong.join("\n"));
+    println!("{decided} requests decided");
+    for (kept, flavor) in KEPT {
+        let told = wrong.remove(kept).expect("decided as it is meant: no longer kept");
+        assert!(told.iter().all(|told| told.starts_with(flavor)), "{kept}: {told:#?}");
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

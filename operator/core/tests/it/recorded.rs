@@ -35,7 +35,8 @@ fn yaml(path: &Path) -> Option<Value> {
     read(path).map(|text| serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{path:?}: {e}")))
 }
 
-fn snapshot(case: &Path) -> Snapshot {
+/// The objects of a case, without those that its recording left out.
+pub(crate) fn snapshot(case: &Path) -> Snapshot {
     let mut loader = Loader::new();
     loader.add("in.yaml", &read(&case.join("in.yaml")).expect("in.yaml"));
     let (snapshot, _) = loader.finish();
@@ -47,7 +48,8 @@ fn snapshot(case: &Path) -> Snapshot {
     operator_core::fallback::without(&snapshot, &rejected)
 }
 
-fn options(case: &Path, flavor: RouterFlavor) -> Options {
+/// The settings of a case.
+pub(crate) fn options(case: &Path, flavor: RouterFlavor) -> Options {
     let mut options = Options { flavor, now: Some(NOW), ..Options::default() };
     let Some(settings) = yaml(&case.join("settings.yaml")) else { return options };
     for (name, value) in settings["feature_flags"].as_object().into_iter().flatten() {
@@ -194,6 +196,15 @@ fn check(case: &Path, snapshot: &Snapshot, (name, flavor): (&str, RouterFlavor))
     (!wrong.is_empty()).then(|| format!("{name}:\n{wrong}"))
 }
 
+/// The folders of all cases.
+pub(crate) fn cases() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root()).expect("cases");
+    let entries = entries.map(|entry| entry.expect("an entry").path());
+    let mut cases: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+    cases.sort();
+    cases
+}
+
 fn open() -> BTreeSet<String> {
     let text = read(&root().join("open.txt")).unwrap_or_default();
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
@@ -203,12 +214,7 @@ fn open() -> BTreeSet<String> {
 #[test]
 fn recorded_cases_are_equal_or_listed() {
     let only = std::env::var("CASE").ok();
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(root())
-        .expect("cases")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.is_dir())
-        .collect();
-    cases.sort();
+    let cases = cases();
     let mut areas: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut failing: BTreeMap<String, String> = BTreeMap::new();
     for case in &cases {
