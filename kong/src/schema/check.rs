@@ -82,35 +82,21 @@ impl Check {
     /// # Errors
     /// Kong's message when the value is refused.
     pub fn apply(&self, value: &Value) -> Result<(), String> {
-        let (holds, message) = match self {
-            Self::Eq(want, message) => {
-                (same(value, want), message.map_or_else(|| eq_message(want), Into::into))
+        let holds = match self {
+            Self::Eq(want, _) => same(value, want),
+            Self::Ne(other) => !same(value, other),
+            Self::OneOf(all) => contains(all, value),
+            Self::NotOneOf(all) => !contains(all, value),
+            Self::Gt(bound) => value.as_f64().is_some_and(|number| number > *bound),
+            Self::Between(low, high) => {
+                value.as_f64().is_some_and(|number| (*low..=*high).contains(&number))
             }
-            Self::Ne(other) => (!same(value, other), format!("value must not be {}", bare(other))),
-            Self::OneOf(all) => (contains(all, value), format!("expected one of: {}", join(all))),
-            Self::NotOneOf(all) => {
-                (!contains(all, value), format!("must not be one of: {}", join(all)))
-            }
-            Self::Gt(bound) => (
-                value.as_f64().is_some_and(|number| number > *bound),
-                format!("value must be greater than {}", number(*bound)),
-            ),
-            Self::Between(low, high) => (
-                value.as_f64().is_some_and(|number| (*low..=*high).contains(&number)),
-                format!("value should be between {} and {}", number(*low), number(*high)),
-            ),
-            Self::LenEq(n) => (len(value) == *n, format!("length must be {n}")),
-            Self::LenMin(n) => (len(value) >= *n, format!("length must be at least {n}")),
-            Self::LenMax(n) => (len(value) <= *n, format!("length must be at most {n}")),
-            Self::Contains(item) => (
-                value.as_array().is_some_and(|all| contains(all, item)),
-                format!("expected to contain: {}", bare(item)),
-            ),
-            Self::Uuid => (is_uuid(text(value)), "expected a valid UUID".into()),
-            Self::IsRegex => (
-                crate::schema::is_regex(text(value)),
-                format!("not a valid regex: {}", text(value)),
-            ),
+            Self::LenEq(n) => len(value) == *n,
+            Self::LenMin(n) => len(value) >= *n,
+            Self::LenMax(n) => len(value) <= *n,
+            Self::Contains(item) => value.as_array().is_some_and(|all| contains(all, item)),
+            Self::Uuid => is_uuid(text(value)),
+            Self::IsRegex => crate::schema::is_regex(text(value)),
             Self::ExclusiveSubsets(sets) => return exclusive(sets, value),
             Self::Custom(check) => return check(value),
             Self::Match(_)
@@ -120,7 +106,36 @@ impl Check {
             | Self::MatchAny(..)
             | Self::StartsWith(_) => return self.apply_pattern(text(value)),
         };
-        if holds { Ok(()) } else { Err(message) }
+        if holds { Ok(()) } else { Err(self.message(value)) }
+    }
+
+    /// What is said of a value for which a check without a pattern does not hold.
+    fn message(&self, value: &Value) -> String {
+        match self {
+            Self::Eq(want, message) => message.map_or_else(|| eq_message(want), Into::into),
+            Self::Ne(other) => format!("value must not be {}", bare(other)),
+            Self::OneOf(all) => format!("expected one of: {}", join(all)),
+            Self::NotOneOf(all) => format!("must not be one of: {}", join(all)),
+            Self::Gt(bound) => format!("value must be greater than {}", number(*bound)),
+            Self::Between(low, high) => {
+                format!("value should be between {} and {}", number(*low), number(*high))
+            }
+            Self::LenEq(n) => format!("length must be {n}"),
+            Self::LenMin(n) => format!("length must be at least {n}"),
+            Self::LenMax(n) => format!("length must be at most {n}"),
+            Self::Contains(item) => format!("expected to contain: {}", bare(item)),
+            Self::Uuid => "expected a valid UUID".into(),
+            Self::IsRegex => format!("not a valid regex: {}", text(value)),
+            // Each of these says itself what is wrong.
+            Self::ExclusiveSubsets(_)
+            | Self::Custom(_)
+            | Self::Match(_)
+            | Self::NotMatch(_)
+            | Self::MatchNone(_)
+            | Self::MatchAll(_)
+            | Self::MatchAny(..)
+            | Self::StartsWith(_) => String::new(),
+        }
     }
 
     fn apply_pattern(&self, text: &str) -> Result<(), String> {

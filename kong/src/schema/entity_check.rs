@@ -198,11 +198,12 @@ impl EntityCheck {
                 .then(|| format!("values of these fields must be distinct: {}", quoted(names))),
             Self::Conditional { if_field, if_match, then_field, then_match, then_err } => {
                 let Some(value) = get(if_field) else { return };
+                let then = get(then_field).unwrap_or(&Value::Null);
+                // Mostly there is nothing that could be wrong, and that is seen at once.
+                let Err(fault) = then_match.apply(find(record, then_field), then) else { return };
                 if if_match.apply(find(record, if_field), value).is_err() {
                     return;
                 }
-                let then = get(then_field).unwrap_or(&Value::Null);
-                let Err(fault) = then_match.apply(find(record, then_field), then) else { return };
                 put(faults, then_field, fault);
                 Some(then_err.map_or_else(
                     || format!("failed conditional validation given value of field '{if_field}'"),

@@ -64,7 +64,7 @@ impl Table {
         let mut of_streams = None;
         let (mut tcp, mut tls, mut udp) = (Rules::default(), Rules::default(), Rules::default());
         for one in entities.of("routes") {
-            let mut source: RouteEntity = read("routes", one)?;
+            let mut source: RouteEntity<'_> = read("routes", one)?;
             let service = match &source.service {
                 Some(Reference { id }) => match services.get(id.as_str()) {
                     Some(Some(service)) => Some(Arc::clone(service)),
@@ -193,7 +193,7 @@ fn services(entities: &dyn Entities, documents: bool) -> Result<Services, Compil
 }
 
 fn route(
-    source: &RouteEntity,
+    source: &RouteEntity<'_>,
     service: Option<Arc<Service>>,
     plugins: &mut Plugins,
     document: Option<&Document>,

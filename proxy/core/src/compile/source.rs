@@ -1,11 +1,13 @@
 //! Entities as documents hold them, and what the table makes of each.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use crate::balance::{Algorithm, HashOn};
@@ -21,6 +23,35 @@ pub(super) struct Reference {
     pub(super) id: String,
 }
 
+/// A list of protocols, which needs no list to be kept in.
+struct Spoken(Protocols);
+
+impl<'de> Deserialize<'de> for Spoken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Spoken;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of protocols")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Spoken, A::Error> {
+                let mut all = Vec::with_capacity(4);
+                while let Some(name) = names.next_element::<Word<'de>>()? {
+                    all.extend(Protocol::parse(&name.0));
+                }
+                Ok(Spoken(all.into_iter().collect()))
+            }
+        }
+        deserializer.deserialize_seq(Names)
+    }
+}
+
+/// A text that is looked at where it stands.
+#[derive(Deserialize)]
+struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
+
 #[derive(Deserialize)]
 struct AddressEntity {
     ip: Option<String>,
@@ -33,12 +64,12 @@ fn yes() -> bool {
 
 /// A route.
 #[derive(Deserialize)]
-pub(super) struct RouteEntity {
+pub(super) struct RouteEntity<'a> {
     pub(super) id: Uuid,
     pub(super) name: Option<String>,
     pub(super) service: Option<Reference>,
     created_at: Option<i64>,
-    protocols: Option<Vec<String>>,
+    protocols: Option<Spoken>,
     methods: Option<Vec<String>>,
     hosts: Option<Vec<String>>,
     paths: Option<Vec<String>>,
@@ -51,7 +82,8 @@ pub(super) struct RouteEntity {
     priority: Option<serde_json::Number>,
     #[serde(default = "yes")]
     pub(super) strip_path: bool,
-    path_handling: Option<String>,
+    #[serde(borrow)]
+    path_handling: Option<Cow<'a, str>>,
     #[serde(default)]
     pub(super) preserve_host: bool,
     https_redirect_status_code: Option<u16>,
@@ -61,10 +93,10 @@ pub(super) struct RouteEntity {
     pub(super) response_buffering: bool,
 }
 
-impl RouteEntity {
+impl RouteEntity<'_> {
     pub(super) fn protocols(&self) -> Protocols {
         match &self.protocols {
-            Some(names) => names.iter().filter_map(|name| Protocol::parse(name)).collect(),
+            Some(Spoken(protocols)) => *protocols,
             None => [Protocol::Http, Protocol::Https].into_iter().collect(),
         }
     }
