@@ -18,6 +18,7 @@ mod check;
 mod document;
 mod entities;
 mod gather;
+mod printed;
 mod report;
 mod text;
 

@@ -39,7 +39,7 @@ use crate::app::Gateway;
 use crate::enroll;
 use crate::http1::io::PATIENCE;
 use crate::listen::{accept, bind};
-use crate::state::Kept;
+use crate::state::{Content, Kept};
 use call::{Call, Form, Reply};
 use paths::Target;
 
@@ -273,7 +273,7 @@ fn write(node: &Node, call: &Call, target: &Target) -> Result<Reply, Reply> {
 
 /// Compiles a configuration and says what is wrong with it.
 pub async fn try_text(gateway: &Arc<Gateway>, text: &[u8]) -> Option<String> {
-    let kept = Kept { text: text.to_vec(), hash: None, changes: Vec::new() };
+    let kept = Kept { content: Content::Text(text.to_vec()), hash: None, changes: Vec::new() };
     try_kept(gateway, kept).await
 }
 
@@ -290,7 +290,9 @@ async fn try_kept(gateway: &Arc<Gateway>, kept: Kept) -> Option<String> {
 pub async fn load_first(gateway: &Arc<Gateway>) {
     let kept = match &gateway.settings.declarative {
         Some(path) => match std::fs::read(path) {
-            Ok(text) => Some(Kept { text, hash: None, changes: Vec::new() }),
+            Ok(text) => {
+                Some(Kept { content: Content::Text(text), hash: None, changes: Vec::new() })
+            }
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "failed to read configuration");
                 None

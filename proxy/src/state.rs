@@ -23,7 +23,7 @@ use crate::live::{LiveMap, advance, advance_some};
 use crate::tls::{Basics, Store};
 use crate::vault::Vaults;
 
-pub use disk::{Disk, DiskError, Kept};
+pub use disk::{Content, Disk, DiskError, Kept};
 
 /// The hash of a gateway that has no configuration.
 pub const NO_HASH: &str = "00000000000000000000000000000000";

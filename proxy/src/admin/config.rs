@@ -12,14 +12,15 @@ use kong::{
     declarative::{self, Context, Declared, Rejection},
     schema::Flavor,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Node,
     call::{Call, Form, Reply},
     judge::Judge,
 };
-use crate::state::{DiskError, Kept, aside};
+use crate::app::PRODUCT;
+use crate::state::{Content, DiskError, Kept, aside};
 
 /// What a request asks to be loaded.
 struct Asked {
@@ -53,11 +54,10 @@ pub(super) async fn load(node: &Node, call: &Call) -> Reply {
         return reply;
     }
     let (flavor, text) = (node.flavor(), asked.text);
-    let read = aside(move || (decode(flavor, &text), text));
-    match read.await {
+    match aside(move || decode(flavor, &text)).await {
         None => refused(&Rejection::unreadable("the gateway is going down"), false),
-        Some((Err(rejection), _)) => refused(&rejection, asked.flatten),
-        Some((Ok(declared), text)) => apply(node, declared, text).await,
+        Some(Err(rejection)) => refused(&rejection, asked.flatten),
+        Some(Ok(declared)) => apply(node, declared).await,
     }
 }
 
@@ -72,8 +72,20 @@ pub(super) fn decode(flavor: Flavor, text: &[u8]) -> Result<Declared, Rejection>
 
 /// What was kept as it was last: the whole, with the changes that were made to it.
 pub(super) fn restore(flavor: Flavor, kept: &Kept) -> Result<Declared, Rejection> {
-    let mut declared = decode(flavor, &kept.text)?;
-    if let Some(hash) = kept.hash.as_deref().and_then(ConfigHash::parse) {
+    let hash = kept.hash.as_deref().and_then(ConfigHash::parse);
+    let mut declared = match &kept.content {
+        Content::Text(text) => decode(flavor, text)?,
+        Content::Entities { json, mark } => {
+            let unreadable = || Rejection::unreadable("kept entities cannot be read");
+            let declared = Declared::from_json(json).ok_or_else(unreadable)?;
+            // Whatever another program thought of them, this one makes up its own mind.
+            match *mark == judge_mark(flavor) && hash.is_some() {
+                true => declared,
+                false => decode(flavor, declared.document().to_string().as_bytes())?,
+            }
+        }
+    };
+    if let Some(hash) = hash {
         declared.set_hash(hash);
     }
     for change in &kept.changes {
@@ -87,6 +99,20 @@ pub(super) fn restore(flavor: Flavor, kept: &Kept) -> Result<Declared, Rejection
     Ok(declared)
 }
 
+/// What tells this program, judging routes of this flavor, from every other: one that was built anew is another.
+fn judge_mark(flavor: Flavor) -> String {
+    let program = std::env::current_exe().and_then(std::fs::metadata);
+    let built = program.and_then(|program| Ok((program.len(), program.modified()?)));
+    let built =
+        built.map(|(size, time)| (size, time.duration_since(UNIX_EPOCH).unwrap_or_default()));
+    // Without a way to tell, every start judges again.
+    let built = built.map_or_else(
+        |_| uuid::Uuid::new_v4().to_string(),
+        |(size, time)| format!("{size} {}", time.as_nanos()),
+    );
+    format!("{PRODUCT} {} {built}", flavor.as_str())
+}
+
 /// What decoding needs from this gateway.
 pub(super) fn with_context<T>(flavor: Flavor, read: impl FnOnce(&Context<'_>) -> T) -> T {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -98,18 +124,19 @@ pub(super) fn with_context<T>(flavor: Flavor, read: impl FnOnce(&Context<'_>) ->
     })
 }
 
-/// Puts a configuration to work and keeps its text.
-async fn apply(node: &Node, declared: Declared, text: Vec<u8>) -> Reply {
+/// Puts a configuration to work and keeps it.
+async fn apply(node: &Node, declared: Declared) -> Reply {
     let declared = Arc::new(declared);
     let hash = declared.hash().to_string();
     if let Err(error) = node.gateway.state.apply(Arc::clone(&declared), &hash).await {
         return refused(&Rejection::unreadable(&error.to_string()), false);
     }
     tracing::info!(hash, "configuration loaded");
-    let disk = node.gateway.disk.clone();
+    let (disk, flavor) = (node.gateway.disk.clone(), node.flavor());
     let rest = aside(move || {
-        note(disk.save(&text, &hash));
-        declared.to_json()
+        let json = declared.to_json();
+        note(disk.save(&json, &hash, &judge_mark(flavor)));
+        json
     });
     Reply::raw_json(StatusCode::CREATED, rest.await.unwrap_or_default())
 }
@@ -127,9 +154,10 @@ async fn keep(node: &Node, change: &[u8]) {
         Ok(false) => {}
         Ok(true) => {
             let (disk, current) = (node.gateway.disk.clone(), node.gateway.state.current());
+            let flavor = node.flavor();
             let save = move || {
-                let text = current.entities.document().to_string();
-                note(disk.save(text.as_bytes(), &current.hash));
+                let json = current.entities.to_json();
+                note(disk.save(&json, &current.hash, &judge_mark(flavor)));
             };
             aside(save).await;
         }
@@ -158,7 +186,9 @@ fn fence(node: &Node, call: &Call) -> Result<(), Reply> {
 fn asked(call: &Call) -> Result<Asked, Reply> {
     let nothing =
         || Reply::message(StatusCode::BAD_REQUEST, "expected a declarative configuration");
-    let mut parameters = call.parameters()?;
+    let query = call.arguments();
+    let bare = bare_configuration(call, &query);
+    let mut parameters = if bare.is_some() { query } else { call.parameters()? };
     let is_one = |value: &Value| *value == json!(1) || *value == json!("1");
     let check_hash = parameters.remove("check_hash").is_some_and(|value| is_one(&value));
     let flatten = parameters.remove("flatten_errors").is_some_and(|value| match value {
@@ -169,6 +199,9 @@ fn asked(call: &Call) -> Result<Asked, Reply> {
         other => is_one(&other),
     });
     let found = |text: Vec<u8>, hashed| Ok(Asked { text, hashed, check_hash, flatten });
+    if let Some(text) = bare {
+        return found(text, false);
+    }
     match parameters.remove("config") {
         Some(Value::String(text)) => return found(text.into_bytes(), true),
         // Only text is read; anything else is no configuration.
@@ -180,6 +213,21 @@ fn asked(call: &Call) -> Result<Asked, Reply> {
         _ if call.body.is_empty() => Err(nothing()),
         _ => found(call.body.to_vec(), true),
     }
+}
+
+/// Options of `POST /config`, which may stand in the query or beside the configuration.
+const OPTIONS: [&str; 2] = ["check_hash", "flatten_errors"];
+
+/// The body, where it is a configuration in JSON without anything beside it: read and printed anew it would say the same.
+fn bare_configuration(call: &Call, query: &Map<String, Value>) -> Option<Vec<u8>> {
+    type Names = std::collections::HashMap<String, serde::de::IgnoredAny>;
+    if call.form() != Form::Json || !query.keys().all(|name| OPTIONS.contains(&name.as_str())) {
+        return None;
+    }
+    let text = std::str::from_utf8(&call.body).ok()?;
+    let names: Names = serde_json::from_str(text).ok()?;
+    let bare = !names.keys().any(|name| name == "config" || OPTIONS.contains(&name.as_str()));
+    bare.then(|| call.body.to_vec())
 }
 
 /// Whether the request is a change to the configuration rather than Kong's unknown `PATCH`.
@@ -296,4 +344,34 @@ fn write_text(text: &str) -> String {
         return format!("'{}'", text.replace('\'', "''"));
     }
     json!(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(json: &str, mark: String) -> Kept {
+        let content = Content::Entities { json: json.to_owned(), mark };
+        Kept { content, hash: Some("0123456789abcdef0123456789abcdef".into()), changes: Vec::new() }
+    }
+
+    #[test]
+    fn only_what_this_program_judged_is_taken_as_it_is() {
+        let flavor = Flavor::TraditionalCompatible;
+        let text = br#"{"_format_version":"3.0","services":[{"name":"s","host":"a","routes":[{"paths":["/a"]}]}]}"#;
+        let declared = decode(flavor, text).unwrap();
+        let json = declared.to_json();
+        let faulty = json.replace("\"port\":80,", "\"port\":\"none\",");
+        assert_ne!(faulty, json);
+        let own = restore(flavor, &kept(&json, judge_mark(flavor))).unwrap();
+        assert_eq!(own.to_json(), json);
+        assert_eq!(own.hash().to_string(), "0123456789abcdef0123456789abcdef");
+        let again = restore(flavor, &kept(&json, "another program".into())).unwrap();
+        let ids =
+            |all: &Declared| all.values("routes").map(|one| one["id"].clone()).collect::<Vec<_>>();
+        assert_eq!((ids(&again), again.hash()), (ids(&declared), own.hash()));
+        assert!(restore(flavor, &kept(&faulty, judge_mark(flavor))).is_ok());
+        assert!(restore(flavor, &kept(&faulty, judge_mark(Flavor::Expressions))).is_err());
+        assert!(restore(flavor, &kept("{", judge_mark(flavor))).is_err());
+    }
 }

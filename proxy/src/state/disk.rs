@@ -1,12 +1,18 @@
 //! The last good configuration on disk.
+//!
+//! It is kept as the entities that were made of it, judged and complete, together with the mark of the program that
+//! judged them. The same program takes them as they are; another one judges them again.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use sha2::{Digest, Sha256};
 
-/// The first line of the file, before the checksum.
-const MAGIC: &str = "flotilla-proxy configuration 1 ";
+/// The first line of a file that holds entities, before the checksum; the second one is the mark of who judged them.
+const ENTITIES: &str = "flotilla-proxy configuration 2 ";
+
+/// The first line of a file that holds the text of a configuration, as older programs kept it.
+const TEXT: &str = "flotilla-proxy configuration 1 ";
 
 /// How many bytes of changes are kept before the whole is saved again.
 const ENOUGH: u64 = 4 << 20;
@@ -28,11 +34,25 @@ pub struct Disk {
     path: PathBuf,
 }
 
+/// A whole configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Content {
+    /// As it was sent.
+    Text(Vec<u8>),
+    /// Its entities as JSON, and the mark of the program that judged them.
+    Entities {
+        /// All entities by kind and id.
+        json: String,
+        /// Who judged them.
+        mark: String,
+    },
+}
+
 /// What was kept.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The text of the whole configuration.
-    pub text: Vec<u8>,
+    /// The whole configuration.
+    pub content: Content,
     /// The hash that it goes by, where that is not the hash of the text.
     pub hash: Option<String>,
     /// The changes, the oldest first. One whose base is not there belongs to an older configuration.
@@ -46,15 +66,17 @@ impl Disk {
         Self { path: prefix.join("configuration") }
     }
 
-    /// Keeps a configuration that goes by a hash; what was there stays until the new one is whole.
-    pub fn save(&self, text: &[u8], hash: &str) -> Result<(), DiskError> {
+    /// Keeps the entities of a configuration that goes by a hash, judged by the program of this mark; what was there
+    /// stays until the new one is whole.
+    pub fn save(&self, json: &str, hash: &str, mark: &str) -> Result<(), DiskError> {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
         let beside = self.path.with_extension("new");
-        let digest = hex(&Sha256::digest(text));
-        let line = format!("{MAGIC}{digest} {hash}\n");
-        let written = write_synced(&beside, &[line.as_bytes(), text])
+        let digest = Sha256::new().chain_update(mark).chain_update("\n").chain_update(json);
+        let digest = hex(&digest.finalize());
+        let line = format!("{ENTITIES}{digest} {hash}\n{mark}\n");
+        let written = write_synced(&beside, &[line.as_bytes(), json.as_bytes()])
             .and_then(|()| fs::rename(&beside, &self.path));
         if written.is_err() {
             // Half a file is of no use to anyone, and may be what filled the disk.
@@ -105,18 +127,34 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let end = content.iter().position(|byte| *byte == b'\n').ok_or(DiskError::Damaged)?;
-        let (line, text) = (&content[..end], &content[end + 1..]);
-        let line = std::str::from_utf8(line).ok().and_then(|line| line.strip_prefix(MAGIC));
-        let line = line.ok_or(DiskError::Damaged)?;
-        let (digest, hash) = line.split_once(' ').unwrap_or((line, ""));
-        if digest != hex(&Sha256::digest(text)) {
-            return Err(DiskError::Damaged);
-        }
-        let hash = Some(hash.to_owned()).filter(|hash| !hash.is_empty());
         let changes = whole_changes(&fs::read(self.changes()).unwrap_or_default());
-        Ok(Some(Kept { text: text.to_vec(), hash, changes }))
+        let (content, hash) = read(content).ok_or(DiskError::Damaged)?;
+        Ok(Some(Kept { content, hash, changes }))
     }
+}
+
+/// What a file holds and the hash that it goes by, where nothing of it changed since it was written.
+fn read(file: Vec<u8>) -> Option<(Content, Option<String>)> {
+    let end = file.iter().position(|byte| *byte == b'\n')?;
+    let line = std::str::from_utf8(&file[..end]).ok()?;
+    let (text, line) = match line.strip_prefix(ENTITIES) {
+        Some(line) => (false, line),
+        None => (true, line.strip_prefix(TEXT)?),
+    };
+    let (digest, hash) = line.split_once(' ').unwrap_or((line, ""));
+    if digest != hex(&Sha256::digest(&file[end + 1..])) {
+        return None;
+    }
+    let hash = Some(hash.to_owned()).filter(|hash| !hash.is_empty());
+    let mut rest = file;
+    rest.drain(..=end);
+    if text {
+        return Some((Content::Text(rest), hash));
+    }
+    let mut json = String::from_utf8(rest).ok()?;
+    let mark = json.split_once('\n')?.0.to_owned();
+    json.drain(..=mark.len());
+    Some((Content::Entities { json, mark }, hash))
 }
 
 /// The changes up to the first that is torn.
@@ -174,21 +212,36 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
         assert!(disk.load().unwrap().is_none());
-        disk.save(b"_format_version: '3.0'", "h").unwrap();
+        disk.save(r#"{"services":{}}"#, "h", "program 1").unwrap();
         let kept = disk.load().unwrap().unwrap();
-        assert_eq!(kept.text, b"_format_version: '3.0'");
+        let json = r#"{"services":{}}"#.to_owned();
+        assert_eq!(kept.content, Content::Entities { json, mark: "program 1".to_owned() });
         assert_eq!((kept.hash.as_deref(), kept.changes.len()), (Some("h"), 0));
         let path = folder.path().join("configuration");
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() - 3]).unwrap();
         assert!(matches!(disk.load(), Err(DiskError::Damaged)));
+        let other = String::from_utf8(whole).unwrap().replace("program 1", "program 2");
+        fs::write(&path, other).unwrap();
+        assert!(matches!(disk.load(), Err(DiskError::Damaged)));
+    }
+
+    #[test]
+    fn what_an_older_program_kept_is_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = b"_format_version: '3.0'";
+        let line = format!("{TEXT}{} h\n", hex(&Sha256::digest(text)));
+        fs::write(folder.path().join("configuration"), [line.as_bytes(), text].concat()).unwrap();
+        let kept = Disk::new(folder.path()).load().unwrap().unwrap();
+        assert_eq!(kept.content, Content::Text(text.to_vec()));
+        assert_eq!(kept.hash.as_deref(), Some("h"));
     }
 
     #[test]
     fn changes_come_back_in_order_up_to_a_torn_one_and_go_with_the_next_whole() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
-        disk.save(b"{}", "h").unwrap();
+        disk.save("{}", "h", "m").unwrap();
         for change in ["one\n", "two", "three"] {
             assert!(!disk.append(change.as_bytes()).unwrap());
         }
@@ -198,7 +251,7 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         assert_eq!(changes(), [&b"one\n"[..], b"two"]);
-        disk.save(b"{}", "i").unwrap();
+        disk.save("{}", "i", "m").unwrap();
         assert!(changes().is_empty());
     }
 }
