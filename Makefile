@@ -39,7 +39,7 @@ cluster-down: ## Remove every trace of it
 # ---- tests -------------------------------------------------------------------------------------
 
 .PHONY: test
-test: test-fast deny demo-once test-cluster ## Everything: format, lints, unit, golden, simulation, integration, demo, cluster
+test: test-fast test-hygiene deny demo-once test-cluster ## Everything: format, lints, unit, golden, simulation, integration, hygiene, demo, cluster
 
 .PHONY: test-fast
 test-fast: fmt-check lint test-rust ## The inner loop: all but the demo and the cluster
@@ -83,11 +83,25 @@ conformance: ## Gateway API's conformance suite against our proxies on a real Ku
 	@echo "conformance suite (about 20 minutes; the first time also builds Kubernetes and the suite)"
 	$(E2E) conformance --report docs/conformance/report.yaml -- $(FLAGS)
 
+HYGIENE := $(CACHE)/hygiene
+
 .PHONY: test-hygiene
-test-hygiene: ## Request smuggling before real nginx and Apache (installs them from Debian's packages)
-	test -x /usr/sbin/nginx -a -x /usr/sbin/apache2 || (apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light apache2-bin)
+test-hygiene: ## Request smuggling before real nginx and Apache (unpacks Debian's packages into the cache where they are missing)
+	test -x /usr/sbin/nginx -a -x /usr/sbin/apache2 || $(MAKE) --no-print-directory $(HYGIENE)/unpacked \
+	  || echo "no nginx and Apache to be had: the table runs before what is here"
 	cargo build --quiet --package proxy --bins
-	HYGIENE_UPSTREAMS=nginx,apache cargo test --quiet --package proxy --test it -- hygiene
+	HYGIENE_ROOT=$(HYGIENE) HYGIENE_UPSTREAMS=$$(for server in nginx apache2; do \
+	  if test -x /usr/sbin/$$server -o -x $(HYGIENE)/usr/sbin/$$server; then printf '%s,' $$server; fi; done) \
+	  cargo test --quiet --package proxy --test it -- hygiene
+
+# Nothing is installed: the packages and what they depend on are only unpacked.
+$(HYGIENE)/unpacked:
+	rm -rf $(HYGIENE) && mkdir -p $(HYGIENE)/packages
+	apt-get update -qq || true
+	names=$$(apt-get --simulate --quiet --quiet --no-install-recommends install nginx-light apache2-bin | awk '/^Inst/ { print $$2 }') \
+	  && cd $(HYGIENE)/packages && apt-get -qq download $$names
+	for package in $(HYGIENE)/packages/*.deb; do dpkg-deb --extract $$package $(HYGIENE); done
+	rm -rf $(HYGIENE)/packages && touch $@
 
 .PHONY: fuzz
 fuzz: ## A long run of the fuzz targets (CASES=100000 inputs each)

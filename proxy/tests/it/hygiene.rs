@@ -2,7 +2,7 @@
 //!
 //! Each case is sent through a raw socket to a gateway in front of a strict upstream, which refuses to guess: one doubt
 //! about what it was asked, and the case fails. The same cases run in front of node, and of the servers that
-//! `HYGIENE_UPSTREAMS` names (`nginx`, `apache`; `make test-hygiene` installs them): there the requests that the server
+//! `HYGIENE_UPSTREAMS` names (`nginx`, `apache2`; `make test-hygiene` gets them): there the requests that the server
 //! logged are counted.
 
 mod cases;
