@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::http1::response;
 use crate::tls::Store;
-use crate::upstream::{ConnectError, Stream, TlsPlan, connect};
+use crate::upstream::{ConnectError, Io, TlsPlan, connect};
 
 /// Checks a peer within the declared time.
 pub async fn check(upstream: &Upstream, peer: &Peer, tls: &Store) -> Report {
@@ -58,7 +58,7 @@ fn plan(upstream: &Upstream, host: &str, tls: &Store) -> Option<TlsPlan> {
     tls.client(&demands, upstream.certificate.clone(), active.sni.as_deref().unwrap_or(host))
 }
 
-async fn get(mut io: Box<dyn Stream>, active: &Active, host: &str) -> Option<Report> {
+async fn get(mut io: Io, active: &Active, host: &str) -> Option<Report> {
     let mut request = format!("GET {} HTTP/1.0\r\nHost: {host}\r\n", active.path);
     for (name, values) in &active.headers {
         for value in values {
@@ -81,7 +81,7 @@ async fn get(mut io: Box<dyn Stream>, active: &Active, host: &str) -> Option<Rep
     }
 }
 
-async fn call(io: Box<dyn Stream>, active: &Active, host: &str) -> Option<Report> {
+async fn call(io: Io, active: &Active, host: &str) -> Option<Report> {
     let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     let (mut sender, connection) =
         builder.handshake::<_, Empty<Bytes>>(TokioIo::new(io)).await.ok()?;

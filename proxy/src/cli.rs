@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use runtime::telemetry::{LogFormat, Settings as LogSettings, Telemetry};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::app;
 use crate::settings::{Raw, Settings};
@@ -50,6 +52,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// As many threads as there are cores; on a single one nothing is passed between threads.
+fn runtime() -> std::io::Result<Runtime> {
+    let alone = available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder =
+        if alone { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.enable_all().build()
+}
+
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     runtime::install_crypto_provider();
     let raw = match &arguments.conf {
@@ -64,7 +74,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         raw.set("prefix", prefix);
     }
     let settings = Settings::parse(raw)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime()?;
     match &arguments.command {
         Some(Command::Check { file }) => runtime.block_on(app::check(&settings, file)),
         None | Some(Command::Start) => {

@@ -54,6 +54,9 @@ impl Dns {
 
     /// One address of a name, another one each time.
     pub async fn resolve_one(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Some(SocketAddr::new(ip, port));
+        }
         let all = self.resolve(host, port).await;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         all.get(turn.checked_rem(all.len())?).copied()

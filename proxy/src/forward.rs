@@ -5,8 +5,10 @@
 
 mod attempt;
 pub(crate) mod choose;
+mod http2;
 mod limits;
 mod mirror;
+mod plain;
 mod relay;
 
 use std::sync::Arc;
@@ -179,12 +181,13 @@ pub async fn forward(
                 .await;
             }
         };
-        exchange.moments.forwarded = Some(now());
+        let forwarded = now();
+        exchange.moments.forwarded = Some(forwarded);
         exchange.tries.push(Try {
             ip: chosen.address.ip(),
             port: chosen.address.port(),
             started,
-            latency: now().saturating_sub(started),
+            latency: forwarded.saturating_sub(started),
             state: None,
             code: None,
         });

@@ -4,8 +4,9 @@
 
 mod answer;
 mod headers;
+pub mod request_id;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,7 +25,10 @@ use crate::probe;
 use crate::state::Generation;
 
 pub use answer::{finish, respond, send_own};
-pub use headers::{add_answer_headers, add_charset, strip_answer, upstream_headers};
+pub use headers::{
+    REQUEST_DEBUG, REQUEST_ID, Text, UpstreamHeaders, VIA_11, add_answer_headers, add_charset,
+    charset_type, strip_answer, upstream_headers,
+};
 
 /// The connection that requests come on.
 #[derive(Debug, Clone)]
@@ -37,9 +41,22 @@ pub struct Peer {
     pub local: (IpAddr, u16),
     /// The TLS session.
     pub tls: Option<Arc<Tls>>,
+    /// The client's address and the listener's port as text.
+    pub shown: (Box<str>, Box<str>),
 }
 
 impl Peer {
+    /// The ends of a connection before anything is known of TLS.
+    pub fn new(client: SocketAddr, local: SocketAddr) -> Self {
+        Self {
+            ip: client.ip(),
+            port: client.port(),
+            local: (local.ip(), local.port()),
+            tls: None,
+            shown: (client.ip().to_string().into(), local.port().to_string().into()),
+        }
+    }
+
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
@@ -182,7 +199,7 @@ fn begin(gateway: &Gateway, peer: &Peer, incoming: Incoming) -> Exchange {
         target,
     };
     let client = Client { ip, peer: peer.ip, port: peer.port, tls: peer.tls.clone() };
-    Exchange::new(request_id(), client, request, now())
+    Exchange::new(request_id::next(), client, request, now())
 }
 
 /// The path that routes are matched against. One that is no text matches none, but in the traditional flavour.
@@ -193,16 +210,10 @@ fn text_path(gateway: &Gateway, path: Vec<u8>) -> String {
     })
 }
 
-fn request_id() -> Box<str> {
-    uuid::Uuid::new_v4().simple().to_string().into()
-}
-
 fn real_ip(gateway: &Gateway, headers: &HeaderMap) -> Option<IpAddr> {
     let value = headers.get(&gateway.settings.real_ip_header)?.to_str().ok()?;
     let last = value.rsplit(',').next()?.trim();
-    last.parse()
-        .ok()
-        .or_else(|| last.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+    last.parse().ok().or_else(|| last.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// The host without its port, in lower case; a gateway that is asked for none calls itself `kong`.

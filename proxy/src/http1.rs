@@ -36,14 +36,11 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
 
 /// Splits off one line that ends in LF, or CR LF; a CR anywhere else is an error.
 pub(crate) fn line(bytes: &[u8]) -> Option<(Result<&[u8], ()>, &[u8])> {
-    let end = memchr(bytes)?;
+    let end = memchr::memchr(b'\n', bytes)?;
     let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    Some((if line.contains(&b'\r') { Err(()) } else { Ok(line) }, rest))
-}
-
-fn memchr(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| *byte == b'\n')
+    let broken = memchr::memchr(b'\r', line).is_some();
+    Some((if broken { Err(()) } else { Ok(line) }, rest))
 }
 
 /// Parses a decimal length; anything but digits is an error.

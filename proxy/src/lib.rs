@@ -24,6 +24,7 @@ pub mod services;
 pub mod settings;
 pub mod state;
 pub mod stream;
+pub mod timer;
 pub mod tls;
 pub mod upstream;
 pub mod vault;

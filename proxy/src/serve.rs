@@ -64,18 +64,12 @@ pub async fn resume(
     gateway.counters.accepted.fetch_add(1, Ordering::Relaxed);
     let Ok(local) = stream.local_addr() else { return };
     gateway.counters.active.fetch_add(1, Ordering::Relaxed);
-    let mut peer = Peer {
-        ip: address.ip(),
-        port: address.port(),
-        local: (local.ip(), local.port()),
-        tls: None,
-    };
+    let mut peer = Peer::new(address, local);
     let known = if entry.proxy_protocol {
         match timeout(PATIENCE, proxy_protocol::read(&mut stream, &mut ahead)).await {
             Ok(Ok(source)) => {
                 if let Some(source) = source {
-                    peer.ip = source.ip();
-                    peer.port = source.port();
+                    peer = Peer::new(source, local);
                 }
                 true
             }
@@ -239,6 +233,9 @@ async fn http1(
     let home = Home::default();
     let mut reader = reader;
     let mut first = true;
+    let stop = shutdown.requested();
+    tokio::pin!(stop);
+    let mut stopping = false;
     loop {
         let idle = if first { gateway.settings.head_patience } else { gateway.settings.keep_alive };
         first = false;
@@ -247,7 +244,10 @@ async fn http1(
             biased;
             parsed = reader.head(idle) => parsed,
             // Closing now would break a request that is on its way: the client learns from its next answer.
-            () = shutdown.requested() => reader.head(gateway.settings.last_call).await,
+            () = &mut stop, if !stopping => {
+                stopping = true;
+                reader.head(gateway.settings.last_call).await
+            }
         };
         let head = match parsed {
             Ok(Some(Parsed::Head(head))) => *head,
@@ -375,12 +375,7 @@ fn refused(
         target: String::from_utf8_lossy(&target).into_owned(),
     };
     let client = Client { ip: peer.ip, peer: peer.ip, port: peer.port, tls: peer.tls.clone() };
-    Exchange::new(
-        uuid::Uuid::new_v4().simple().to_string().into(),
-        client,
-        request,
-        exchange::now(),
-    )
+    Exchange::new(exchange::request_id::next(), client, request, exchange::now())
 }
 
 async fn http2<S>(gateway: &Arc<Gateway>, stream: S, peer: Peer, shutdown: Shutdown)

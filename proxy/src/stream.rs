@@ -263,7 +263,8 @@ async fn dial(
         | Protocol::Udp
         | Protocol::Ws => None,
     };
-    upstream::connect(address, plan.as_ref(), service.connect_timeout).await
+    let io = upstream::connect(address, plan.as_ref(), service.connect_timeout).await?;
+    Ok(Box::new(io))
 }
 
 /// Carries bytes until both sides have ended, or neither has said anything for so long.

@@ -6,19 +6,24 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use foldhash::fast::RandomState;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::downstream::ChannelBody;
+use crate::timer::Timer;
 
 /// How many idle connections one key keeps.
 const KEPT: usize = 512;
@@ -30,6 +35,54 @@ const REQUESTS: u32 = 10_000;
 /// A byte stream to an upstream.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A stream to an upstream, in the clear or inside TLS.
+pub enum Io {
+    /// In the clear.
+    Plain(TcpStream),
+    /// Inside TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        ctx: &mut task::Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(ctx, out),
+            Self::Tls(stream) => Pin::new(stream).poll_read(ctx, out),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        ctx: &mut task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(ctx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(ctx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, ctx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(ctx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(ctx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, ctx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(ctx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(ctx),
+        }
+    }
+}
 
 /// How TLS to an upstream is done.
 #[derive(Clone)]
@@ -59,9 +112,11 @@ impl Key {
 /// An HTTP/1 connection.
 pub struct Connection {
     /// The stream.
-    pub io: Box<dyn Stream>,
+    pub io: Io,
     /// What was read ahead.
     pub buffer: BytesMut,
+    /// Measures its silences.
+    pub timer: Timer,
     /// Whether it has served a request before.
     pub reused: bool,
     requests: u32,
@@ -87,7 +142,7 @@ pub async fn connect(
     address: SocketAddr,
     tls: Option<&TlsPlan>,
     patience: Duration,
-) -> Result<Box<dyn Stream>, ConnectError> {
+) -> Result<Io, ConnectError> {
     let tcp = match timeout(patience, TcpStream::connect(address)).await {
         Ok(Ok(tcp)) => tcp,
         Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
@@ -98,12 +153,12 @@ pub async fn connect(
     };
     // Small writes matter more than full packets; a socket that refuses the option works all the same.
     let _ = tcp.set_nodelay(true);
-    let Some(plan) = tls else { return Ok(Box::new(tcp)) };
+    let Some(plan) = tls else { return Ok(Io::Plain(tcp)) };
     let name = ServerName::try_from(plan.name.to_string())
         .unwrap_or_else(|_| ServerName::from(address.ip()));
     let connector = TlsConnector::from(Arc::clone(&plan.config));
     match timeout(patience, connector.connect(name, tcp)).await {
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Ok(stream)) => Ok(Io::Tls(Box::new(stream))),
         Ok(Err(error)) => Err(ConnectError::Tls(error)),
         Err(_) => Err(ConnectError::Timeout),
     }
@@ -115,7 +170,7 @@ pub type Http2 = SendRequest<ChannelBody>;
 /// All kept connections.
 #[derive(Default)]
 pub struct Pool {
-    idle: Mutex<HashMap<Key, Vec<Connection>>>,
+    idle: Mutex<HashMap<Key, Vec<Connection>, RandomState>>,
     http2: Mutex<HashMap<Key, Http2>>,
 }
 
@@ -129,7 +184,7 @@ impl Pool {
     ) -> Result<Connection, ConnectError> {
         let key = Key::new(address, tls);
         while let Some(mut kept) = self.take(&key) {
-            if kept.since.elapsed() < IDLE && is_quiet(kept.io.as_mut()).await {
+            if kept.since.elapsed() < IDLE && is_quiet(&mut kept.io).await {
                 kept.reused = true;
                 return Ok(kept);
             }
@@ -138,6 +193,7 @@ impl Pool {
         Ok(Connection {
             io,
             buffer: BytesMut::new(),
+            timer: Timer::default(),
             reused: false,
             requests: 0,
             since: Instant::now(),
@@ -201,12 +257,18 @@ impl Pool {
 }
 
 /// Whether an idle stream is still open and has said nothing unasked.
-async fn is_quiet(io: &mut dyn Stream) -> bool {
+async fn is_quiet(io: &mut Io) -> bool {
     let mut byte = [0];
-    // Biased: a byte or an end that is there already must win over the pause that is always ready.
-    tokio::select! {
-        biased;
-        _ = io.read(&mut byte) => false,
-        () = std::future::ready(()) => true,
+    match io {
+        Io::Plain(stream) => {
+            let said = stream.try_read(&mut byte);
+            said.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        }
+        // Biased: a byte or an end that is there already must win over the pause that is always ready.
+        Io::Tls(stream) => tokio::select! {
+            biased;
+            _ = stream.read(&mut byte) => false,
+            () = std::future::ready(()) => true,
+        },
     }
 }

@@ -7,6 +7,7 @@ pub mod compat;
 pub mod engine;
 pub mod index;
 mod judge;
+mod literal;
 mod pattern;
 pub mod traditional;
 
@@ -62,6 +63,12 @@ impl Protocol {
             "wss" => Self::Wss,
             _ => return None,
         })
+    }
+
+    /// Whether an upstream of this protocol is spoken to in gRPC.
+    #[must_use]
+    pub fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::Grpcs)
     }
 
     /// The name in a configuration.

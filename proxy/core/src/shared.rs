@@ -1,13 +1,15 @@
 //! A map whose copies share what did not change: one generation's map becomes the next one's at the cost of the change.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
+
+use foldhash::fast::{FixedState, RandomState};
 
 /// How many parts a map has; a change copies one of them.
 const PARTS: usize = 64;
 
-type Part<V> = HashMap<Box<str>, V>;
+type Part<V> = HashMap<Box<str>, V, RandomState>;
 
 /// Values by name.
 #[derive(Debug, Clone)]
@@ -17,13 +19,13 @@ pub struct SharedMap<V> {
 
 impl<V> Default for SharedMap<V> {
     fn default() -> Self {
-        let empty = Arc::new(Part::new());
+        let empty = Arc::new(Part::default());
         Self { parts: (0..PARTS).map(|_| Arc::clone(&empty)).collect() }
     }
 }
 
 fn place(name: &str) -> usize {
-    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(name);
+    let hash = FixedState::default().hash_one(name);
     usize::try_from(hash % PARTS as u64).unwrap_or_default()
 }
 

@@ -1,27 +1,33 @@
 //! One attempt: a connection, the request on it, the answer's head.
 
-use bytes::{BufMut, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Uri, header};
-use hyper::body::Frame;
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::header;
 use proxy_core::exchange::Exchange;
 use proxy_core::route::Protocol;
 use proxy_core::table::Service;
 use proxy_core::uri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::limits::Patience;
-use super::{Chosen, Fault, Outgoing, Tried, relay};
+use super::{Chosen, Fault, Outgoing, Tried, http2, relay};
 use crate::app::Gateway;
-use crate::downstream::{ChannelBody, Piece};
-use crate::http::{Client1, Way};
+use crate::downstream::Piece;
+use crate::http::{Client1, Text, UpstreamHeaders, Way};
 use crate::http1::Framing;
-use crate::http1::io::{BodyFault, put_header};
+use crate::http1::io::{BodyFault, put_line};
 use crate::http1::response::{self, Head};
-use crate::upstream::{ConnectError, Key, TlsPlan};
+use crate::timer::Timer;
+use crate::upstream::{ConnectError, Connection, Io, Key, TlsPlan};
 
 /// How much is written at once.
 const WRITE: usize = 64 * 1024;
+
+/// How long an upstream that takes no more may still answer.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What an attempt works with.
 pub(super) struct Job<'a> {
@@ -34,7 +40,7 @@ pub(super) struct Job<'a> {
     /// The peer.
     pub chosen: &'a Chosen,
     /// The headers, without Host.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a UpstreamHeaders,
     /// How long each step may take.
     pub patience: Patience,
     /// Answers that are worth another attempt.
@@ -43,40 +49,59 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     /// The Host that the peer is shown.
-    pub(super) fn host(&self, exchange: &Exchange) -> Option<HeaderValue> {
+    pub(super) fn host<'a>(&'a self, exchange: &Exchange) -> Option<Cow<'a, [u8]>> {
         if let Some(host) = &exchange.upstream.host {
-            return Some(host.clone());
+            return Some(host.as_bytes().to_vec().into());
         }
         if self.way.route.preserve_host
             && let Some(host) = exchange.request.headers.get(header::HOST)
         {
-            return Some(host.clone());
+            return Some(host.as_bytes().to_vec().into());
         }
         let Chosen { host, port, .. } = self.chosen;
         let usual = if secure(self.service.protocol) { 443 } else { 80 };
-        let host = if host.contains(':')
+        let bare = host.contains(':')
             && !host.starts_with('[')
-            && host.parse::<std::net::Ipv6Addr>().is_ok()
-        {
-            format!("[{host}]")
-        } else {
-            host.to_string()
-        };
-        let host = if *port == usual { host } else { format!("{host}:{port}") };
-        HeaderValue::from_str(&host).ok()
+            && host.parse::<std::net::Ipv6Addr>().is_ok();
+        if !host.bytes().all(is_visible) {
+            return None;
+        }
+        if !bare && *port == usual {
+            return Some(host.as_bytes().into());
+        }
+        let (open, close) = if bare { ("[", "]") } else { ("", "") };
+        let mut text = Vec::with_capacity(host.len() + 8);
+        for part in [open, host.as_ref(), close] {
+            text.extend_from_slice(part.as_bytes());
+        }
+        if *port != usual {
+            text.push(b':');
+            text.extend_from_slice(Text::of(*port).as_bytes());
+        }
+        Some(text.into())
     }
 
-    fn tls(&self, host: Option<&HeaderValue>) -> Result<Option<TlsPlan>, Fault> {
+    fn tls(&self, host: Option<&[u8]>) -> Result<Option<TlsPlan>, Fault> {
         if !secure(self.service.protocol) {
             return Ok(None);
         }
-        let name = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let name = visible(host);
         let name = proxy_core::route::compat::split_port(name).0;
         let upstream = self.way.generation.live.get(&self.service.host).map(|live| &live.upstream);
         let shown = upstream.and_then(|upstream| upstream.certificate.clone());
         let plan = self.way.generation.tls.client(&self.service.tls, shown, name);
         plan.map(Some).ok_or(Fault::Tls)
     }
+}
+
+/// A host as text; one with other than visible letters is none.
+pub(super) fn visible(host: Option<&[u8]>) -> &str {
+    let host = host.filter(|host| host.iter().copied().all(is_visible));
+    host.and_then(|host| std::str::from_utf8(host).ok()).unwrap_or_default()
+}
+
+fn is_visible(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0x20..=0x7e)
 }
 
 fn secure(protocol: Protocol) -> bool {
@@ -91,12 +116,14 @@ pub(super) async fn run(
     client: &mut Client1<'_>,
 ) -> Tried {
     let host = job.host(exchange);
-    let tls = match job.tls(host.as_ref()) {
+    let tls = match job.tls(host.as_deref()) {
         Ok(tls) => tls,
         Err(fault) => return Tried::Failed(fault),
     };
     match job.service.protocol {
-        Protocol::Grpc | Protocol::Grpcs => http2(job, exchange, body, client, (host, tls)).await,
+        Protocol::Grpc | Protocol::Grpcs => {
+            http2::run(job, exchange, body, client, (host, tls)).await
+        }
         Protocol::Http
         | Protocol::Https
         | Protocol::Tcp
@@ -108,19 +135,11 @@ pub(super) async fn run(
     }
 }
 
-fn fault(error: &ConnectError) -> Fault {
+pub(super) fn fault(error: &ConnectError) -> Fault {
     match error {
         ConnectError::Refused(_) => Fault::Refused,
         ConnectError::Timeout => Fault::ConnectTimeout,
         ConnectError::Tls(_) => Fault::Tls,
-    }
-}
-
-/// Path and query for the upstream.
-fn target(exchange: &Exchange) -> String {
-    match &exchange.request.query {
-        Some(query) => format!("{}?{query}", exchange.upstream.path),
-        None => exchange.upstream.path.clone(),
     }
 }
 
@@ -129,37 +148,41 @@ pub(super) fn head(
     job: &Job<'_>,
     exchange: &Exchange,
     framing: Framing,
-    host: Option<&HeaderValue>,
-) -> BytesMut {
-    let mut out = BytesMut::with_capacity(1024);
-    out.put_slice(exchange.request.method.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(&uri::bytes(&target(exchange)));
-    out.put_slice(b" HTTP/1.1\r\n");
+    host: Option<&[u8]>,
+) -> Vec<u8> {
+    let lines = &job.headers.lines;
+    let path = uri::bytes(&exchange.upstream.path);
+    let query = exchange.request.query.as_deref().map(uri::bytes);
+    let room = path.len() + query.as_ref().map_or(0, |query| query.len());
+    let mut out = Vec::with_capacity(lines.len() + room + 256);
+    out.extend_from_slice(exchange.request.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(&path);
+    if let Some(query) = query {
+        out.push(b'?');
+        out.extend_from_slice(&query);
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
     if let Some(host) = host {
-        put_header(&mut out, &header::HOST, host);
+        put_line(&mut out, b"host", &[host]);
     }
-    for (name, value) in job.headers.iter().filter(|(name, _)| *name != header::CONTENT_LENGTH) {
-        put_header(&mut out, name, value);
-    }
+    out.extend_from_slice(lines);
     match framing {
         Framing::Length(length) => {
-            put_header(&mut out, &header::CONTENT_LENGTH, &HeaderValue::from(length));
+            put_line(&mut out, b"content-length", &[Text::of(length).as_bytes()]);
         }
-        Framing::Chunked => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         Framing::None | Framing::UntilClose => {}
     }
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
     out
 }
 
 /// How the body will be framed. That follows from the body alone: whatever clients and plugins do to headers, what is
 /// announced is what is sent.
-pub(super) fn framing(headers: &HeaderMap, body: &Outgoing) -> Framing {
+pub(super) fn framing(headers: &UpstreamHeaders, body: &Outgoing) -> Framing {
     match body {
-        Outgoing::Empty | Outgoing::Spent if headers.contains_key(header::CONTENT_LENGTH) => {
-            Framing::Length(0)
-        }
+        Outgoing::Empty | Outgoing::Spent if headers.has_length => Framing::Length(0),
         Outgoing::Empty | Outgoing::Spent => Framing::None,
         Outgoing::Whole(bytes) => Framing::Length(bytes.len() as u64),
         Outgoing::Streaming(first, rest) => match rest.left() {
@@ -169,14 +192,15 @@ pub(super) fn framing(headers: &HeaderMap, body: &Outgoing) -> Framing {
     }
 }
 
-type Wire = (Option<HeaderValue>, Option<TlsPlan>);
+/// The Host that is shown, and how TLS is done.
+pub(super) type Wire<'a> = (Option<Cow<'a, [u8]>>, Option<TlsPlan>);
 
 async fn http1(
     job: &Job<'_>,
     exchange: &mut Exchange,
     body: &mut Outgoing,
     client: &mut Client1<'_>,
-    (host, tls): Wire,
+    (host, tls): Wire<'_>,
 ) -> Tried {
     let Patience { connect: connecting, write: writing, read: reading } = job.patience;
     let mut connection = match job
@@ -192,23 +216,70 @@ async fn http1(
         }
     };
     let framing = framing(job.headers, body);
-    let head = head(job, exchange, framing, host.as_ref());
-    let method = exchange.request.method.clone();
+    let head = head(job, exchange, framing, host.as_deref());
     let chunked = framing == Framing::Chunked;
-    let reused = connection.reused;
-    let (mut from, mut to) = tokio::io::split(connection.io);
-    let buffer = &mut connection.buffer;
+    let Connection { io, buffer, timer, reused, .. } = &mut connection;
+    let reused = *reused;
+    let (tried, reusable) = match io {
+        Io::Plain(stream) => {
+            let (mut from, mut to) = stream.split();
+            let (from, to) = (&mut from, &mut to);
+            let request = Talk { head, chunked, reused, writing, reading, from, to, buffer, timer };
+            talk(job, exchange, body, client, request).await
+        }
+        Io::Tls(stream) => {
+            let (mut from, mut to) = tokio::io::split(&mut **stream);
+            let (from, to) = (&mut from, &mut to);
+            let request = Talk { head, chunked, reused, writing, reading, from, to, buffer, timer };
+            talk(job, exchange, body, client, request).await
+        }
+    };
+    if reusable {
+        job.gateway.pool.keep(Key::new(job.chosen.address, tls.as_ref()), connection);
+    }
+    tried
+}
+
+/// A request that is ready to be sent on a connection.
+struct Talk<'a, R, W> {
+    head: Vec<u8>,
+    chunked: bool,
+    reused: bool,
+    writing: Duration,
+    reading: Duration,
+    from: &'a mut R,
+    to: &'a mut W,
+    buffer: &'a mut BytesMut,
+    timer: &'a mut Timer,
+}
+
+/// Sends a request and relays the answer; whether the connection can be used again.
+async fn talk<R, W>(
+    job: &Job<'_>,
+    exchange: &mut Exchange,
+    body: &mut Outgoing,
+    client: &mut Client1<'_>,
+    request: Talk<'_, R, W>,
+) -> (Tried, bool)
+where
+    R: tokio::io::AsyncRead + Unpin,
+    W: tokio::io::AsyncWrite + Unpin,
+{
+    let Talk { head, chunked, reused, writing, reading, from, to, buffer, timer } = request;
+    let method = exchange.request.method.clone();
     let (answer, sent) = {
-        let sending = send(&mut to, head, body, (chunked, writing));
+        let sending = send(to, head, body, (chunked, writing));
         tokio::pin!(sending);
         let begun = {
-            let receiving = receive(&mut from, buffer, &method, reused);
+            let receiving = receive(from, buffer, &method, reused);
             tokio::pin!(receiving);
             // Biased: an answer that is there wins over more of a request that nobody waits for.
             tokio::select! {
                 biased;
                 answer = &mut receiving => (answer, None),
-                result = &mut sending => (await_answer(result, receiving, reading).await, Some(result)),
+                result = &mut sending => {
+                    (await_answer(result, receiving, (timer, reading)).await, Some(result))
+                }
             }
         };
         match begun {
@@ -216,12 +287,8 @@ async fn http1(
                 if head.status != http::StatusCode::SWITCHING_PROTOCOLS
                     && !job.unwanted.contains(&head.status) =>
             {
-                let relaying = relay::whole(
-                    job,
-                    exchange,
-                    relay::Upstream { head, from: &mut from, buffer },
-                    client,
-                );
+                let upstream = relay::Upstream { head, from, buffer };
+                let relaying = relay::whole(job, exchange, upstream, client);
                 tokio::pin!(relaying);
                 // Biased: the exchange is over with its answer, whatever of the request is left.
                 let (status, _) = tokio::select! {
@@ -229,44 +296,43 @@ async fn http1(
                     relayed = &mut relaying => relayed,
                     _ = &mut sending => relaying.await,
                 };
-                return Tried::Answered(status);
+                return (Tried::Answered(status), false);
             }
             (answer, sent) => (answer, matches!(sent, Some(Ok(())))),
         }
     };
     let head = match answer {
         Ok(head) => head,
-        Err(fault) => return Tried::Failed(fault),
+        Err(fault) => return (Tried::Failed(fault), false),
     };
     if job.unwanted.contains(&head.status) {
-        return Tried::Failed(Fault::Unwanted(head.status));
+        return (Tried::Failed(Fault::Unwanted(head.status)), false);
     }
     if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
         let ahead = buffer.split();
         let status = relay::tunnel(job, exchange, head, (from, to, ahead), client).await;
-        return Tried::Answered(status);
+        return (Tried::Answered(status), false);
     }
     let reusable = sent && head.keep_alive;
-    let upstream = relay::Upstream { head, from: &mut from, buffer };
+    let upstream = relay::Upstream { head, from, buffer };
     let (status, whole) = relay::whole(job, exchange, upstream, client).await;
-    if reusable && whole {
-        connection.io = from.unsplit(to);
-        job.gateway.pool.keep(Key::new(job.chosen.address, tls.as_ref()), connection);
-    }
-    Tried::Answered(status)
+    (Tried::Answered(status), reusable && whole)
 }
 
 /// Waits for the head once the request is out; what an upstream said before it stopped listening counts too.
 async fn await_answer(
     sent: Result<(), Fault>,
     receiving: impl Future<Output = Result<Head, Fault>>,
-    patience: std::time::Duration,
+    (timer, patience): (&mut Timer, Duration),
 ) -> Result<Head, Fault> {
     match sent {
-        Ok(()) => timeout(patience, receiving).await.unwrap_or(Err(Fault::ReadTimeout)),
+        Ok(()) => {
+            let answer = timer.until(Instant::now() + patience, receiving).await;
+            answer.unwrap_or(Err(Fault::ReadTimeout))
+        }
         Err(fault @ Fault::Closed { .. }) => {
-            let last = timeout(std::time::Duration::from_millis(200), receiving).await;
-            last.ok().and_then(Result::ok).ok_or(fault)
+            let last = timer.until(Instant::now() + LAST_WORDS, receiving).await;
+            last.and_then(Result::ok).ok_or(fault)
         }
         Err(fault) => Err(fault),
     }
@@ -274,9 +340,9 @@ async fn await_answer(
 
 async fn send<W: tokio::io::AsyncWrite + Unpin>(
     to: &mut W,
-    mut head: BytesMut,
+    mut head: Vec<u8>,
     body: &mut Outgoing,
-    (chunked, patience): (bool, std::time::Duration),
+    (chunked, patience): (bool, Duration),
 ) -> Result<(), Fault> {
     match body {
         Outgoing::Empty | Outgoing::Spent => write(to, &head, patience).await?,
@@ -318,7 +384,7 @@ async fn write_piece<W: tokio::io::AsyncWrite + Unpin>(
     to: &mut W,
     piece: &[u8],
     chunked: bool,
-    patience: std::time::Duration,
+    patience: Duration,
 ) -> Result<(), Fault> {
     if piece.is_empty() {
         return Ok(());
@@ -326,17 +392,17 @@ async fn write_piece<W: tokio::io::AsyncWrite + Unpin>(
     if !chunked {
         return write(to, piece, patience).await;
     }
-    let mut framed = BytesMut::with_capacity(piece.len() + 16);
-    framed.put_slice(format!("{:x}\r\n", piece.len()).as_bytes());
-    framed.put_slice(piece);
-    framed.put_slice(b"\r\n");
+    let mut framed = Vec::with_capacity(piece.len() + 16);
+    framed.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+    framed.extend_from_slice(piece);
+    framed.extend_from_slice(b"\r\n");
     write(to, &framed, patience).await
 }
 
 async fn write<W: tokio::io::AsyncWrite + Unpin>(
     to: &mut W,
     bytes: &[u8],
-    patience: std::time::Duration,
+    patience: Duration,
 ) -> Result<(), Fault> {
     let all = async {
         to.write_all(bytes).await?;
@@ -367,96 +433,4 @@ async fn receive<R: tokio::io::AsyncRead + Unpin>(
             Ok(_) => {}
         }
     }
-}
-
-async fn http2(
-    job: &Job<'_>,
-    exchange: &mut Exchange,
-    body: &mut Outgoing,
-    client: &mut Client1<'_>,
-    (host, tls): Wire,
-) -> Tried {
-    let Patience { connect: connecting, write: _, read: reading } = job.patience;
-    let mut sender =
-        match job.gateway.pool.http2(job.chosen.address, tls.as_ref(), connecting).await {
-            Ok(sender) => sender,
-            Err(error) => return Tried::Failed(fault(&error)),
-        };
-    let Some(request) = http2_request(job, exchange, host.as_ref(), tls.is_some()) else {
-        return Tried::Failed(Fault::ClientBody);
-    };
-    let (pieces, channel) = ChannelBody::new(None);
-    let request = request.map(|()| channel);
-    let feeding = async {
-        let fed = match body {
-            Outgoing::Empty | Outgoing::Spent => Ok(()),
-            Outgoing::Whole(bytes) => {
-                pieces.send(Ok(Frame::data(bytes.clone()))).await.map_err(|_| ())
-            }
-            Outgoing::Streaming(first, rest) => {
-                let first = std::mem::take(first);
-                if !first.is_empty() {
-                    // An upstream that wants no more of the body says so in its answer.
-                    let _ = pieces.send(Ok(Frame::data(first))).await;
-                }
-                while let Ok(Some(piece)) = rest.next().await {
-                    let frame = match piece {
-                        Piece::Data(data) => Frame::data(data),
-                        Piece::Trailers(trailers) => Frame::trailers(trailers),
-                    };
-                    if pieces.send(Ok(frame)).await.is_err() {
-                        break;
-                    }
-                }
-                Ok(())
-            }
-        };
-        drop(pieces);
-        fed
-    };
-    let answering = async {
-        match timeout(reading, sender.send_request(request)).await {
-            Ok(Ok(response)) if job.unwanted.contains(&response.status()) => {
-                Tried::Failed(Fault::Unwanted(response.status()))
-            }
-            Ok(Ok(response)) => {
-                let status = relay::http2_answer(job, exchange, response, client).await;
-                Tried::Answered(status)
-            }
-            Ok(Err(_)) => Tried::Failed(Fault::Closed { reused: false }),
-            Err(_) => Tried::Failed(Fault::ReadTimeout),
-        }
-    };
-    tokio::pin!(feeding, answering);
-    // Biased: once the answer is over, nobody wants the rest of the request.
-    tokio::select! {
-        biased;
-        tried = &mut answering => tried,
-        _ = &mut feeding => answering.await,
-    }
-}
-
-fn http2_request(
-    job: &Job<'_>,
-    exchange: &Exchange,
-    host: Option<&HeaderValue>,
-    tls: bool,
-) -> Option<Request<()>> {
-    let authority = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let scheme = if tls { "https" } else { "http" };
-    let uri = Uri::builder()
-        .scheme(scheme)
-        .authority(authority)
-        .path_and_query(uri::bytes(&target(exchange)).as_ref())
-        .build()
-        .ok()?;
-    let mut request = Request::new(());
-    *request.method_mut() = exchange.request.method.clone();
-    *request.uri_mut() = uri;
-    *request.version_mut() = http::Version::HTTP_2;
-    request.headers_mut().clone_from(job.headers);
-    for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING] {
-        request.headers_mut().remove(name);
-    }
-    Some(request)
 }

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use bytes::Bytes;
 use proxy_core::exchange::{Exchange, Wishes};
 use proxy_core::table::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +18,7 @@ use super::attempt::{self, Job};
 use super::choose::Chooser;
 use super::limits::Limits;
 use crate::app::Gateway;
-use crate::http::Way;
+use crate::http::{UpstreamHeaders, Way};
 use crate::upstream;
 
 /// How many copies are on their way at once.
@@ -34,7 +33,7 @@ pub(super) async fn send(
     way: &Way<'_>,
     (service, name): (&Service, &str),
     exchange: &mut Exchange,
-    (headers, body): (&HeaderMap, Option<Bytes>),
+    (headers, body): (&UpstreamHeaders, Option<Bytes>),
 ) {
     let Some(body) = body else {
         return tracing::debug!(upstream = name, "request is too large to be mirrored");
@@ -48,7 +47,7 @@ pub(super) async fn send(
     let job = Job { gateway, way, service, chosen: &chosen, headers, patience, unwanted: &[] };
     let whole = if body.is_empty() { Outgoing::Empty } else { Outgoing::Whole(body.clone()) };
     let framing = attempt::framing(headers, &whole);
-    let mut copy = attempt::head(&job, exchange, framing, job.host(exchange).as_ref());
+    let mut copy = attempt::head(&job, exchange, framing, job.host(exchange).as_deref());
     copy.extend_from_slice(&body);
     let address = chosen.address;
     tokio::spawn(async move {
@@ -59,7 +58,7 @@ pub(super) async fn send(
 }
 
 /// Writes the copy and waits for the beginning of an answer, so that the peer takes it for a whole request.
-async fn deliver(address: std::net::SocketAddr, copy: BytesMut) -> std::io::Result<()> {
+async fn deliver(address: std::net::SocketAddr, copy: Vec<u8>) -> std::io::Result<()> {
     let connected = upstream::connect(address, None, PATIENCE).await;
     let mut stream = connected.map_err(std::io::Error::other)?;
     stream.write_all(&copy).await?;

@@ -11,8 +11,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Job;
+use super::plain;
 use crate::downstream::Out;
-use crate::http::{Client1, add_answer_headers, add_charset, now, strip_answer};
+use crate::http::{Client1, REQUEST_ID, add_answer_headers, add_charset, now, strip_answer};
 use crate::http1::Framing;
 use crate::http1::body::{Decoder, Piece};
 use crate::http1::io::Length;
@@ -39,18 +40,21 @@ pub(super) async fn whole<R: AsyncRead + Unpin>(
         return kept(job, exchange, upstream, client).await;
     }
     let Upstream { head, from, buffer } = upstream;
-    let Head { status, reason, headers, framing, keep_alive: _ } = head;
+    let Head { status, lines, framing, keep_alive: _ } = head;
     let length = match framing {
         Framing::None => Length::None,
         Framing::Length(length) => Length::Exact(length),
         Framing::Chunked | Framing::UntilClose => Length::Unknown,
     };
-    let length = start(job, exchange, (status, headers, length));
-    let shown = exchange.response.status;
-    let reason = (shown == status && !reason.is_empty()).then_some(&reason[..]);
-    client.out.head(shown, reason, &exchange.response.headers, length);
+    let reason = Some(lines.reason()).filter(|reason| !reason.is_empty());
+    if !plain::pass_on(job, exchange, ((status, reason), &lines, length), &mut client.out) {
+        let length = start(job, exchange, (status, lines.to_map(), length));
+        let shown = exchange.response.status;
+        let reason = reason.filter(|_| shown == status);
+        client.out.head(shown, reason, &exchange.response.headers, length);
+    }
     let mut decoder = Decoder::new(framing);
-    let mut deadline = Deadline::new(job.service.read_timeout);
+    let mut deadline = None;
     loop {
         match decoder.next(buffer) {
             Ok(Piece::Data(data)) => {
@@ -61,6 +65,8 @@ pub(super) async fn whole<R: AsyncRead + Unpin>(
             }
             Ok(Piece::End) => break,
             Ok(Piece::More) => {
+                let patience = job.service.read_timeout;
+                let deadline = deadline.get_or_insert_with(|| Deadline::new(patience));
                 let flushed = client.out.flush().await;
                 buffer.reserve(16 * 1024);
                 let read = timeout_at(deadline.at, from.read_buf(buffer)).await;
@@ -96,14 +102,14 @@ async fn kept<R: AsyncRead + Unpin>(
     client: &mut Client1<'_>,
 ) -> (StatusCode, bool) {
     let Upstream { head, from, buffer } = upstream;
-    let Head { status, reason: _, headers, framing, keep_alive: _ } = head;
+    let Head { status, lines, framing, keep_alive: _ } = head;
     let Some(read) = read_whole(framing, from, buffer, job.service.read_timeout).await else {
         client.out.abort().await;
         return (status, false);
     };
     exchange.moments.received = Some(now());
     exchange.response.whole = Some(read);
-    let length = start(job, exchange, (status, headers, Length::Unknown));
+    let length = start(job, exchange, (status, lines.to_map(), Length::Unknown));
     let body = exchange.response.whole.take().unwrap_or_default();
     let length = match length {
         Length::Exact(_) | Length::Unknown
@@ -205,7 +211,7 @@ fn start(
     if job.gateway.settings.headers.request_id
         && let Ok(id) = HeaderValue::from_str(&exchange.id)
     {
-        exchange.response.headers.insert("x-kong-request-id", id);
+        exchange.response.headers.insert(REQUEST_ID, id);
     }
     let response = &mut exchange.response;
     if job.gateway.settings.headers.server {
@@ -306,9 +312,9 @@ where
     R: AsyncRead + Unpin,
     W: tokio::io::AsyncWrite + Unpin,
 {
-    let status = head.status;
-    let upgrade = head.headers.get(header::UPGRADE).cloned();
-    start(job, exchange, (status, head.headers, Length::None));
+    let (status, headers) = (head.status, head.lines.to_map());
+    let upgrade = headers.get(header::UPGRADE).cloned();
+    start(job, exchange, (status, headers, Length::None));
     if let Some(upgrade) = upgrade {
         exchange.response.headers.insert(header::UPGRADE, upgrade);
     }

@@ -82,7 +82,7 @@ pub(super) async fn write(
     if gateway.settings.headers.request_id
         && let Ok(id) = HeaderValue::from_str(&exchange.id)
     {
-        exchange.response.headers.insert("x-kong-request-id", id);
+        exchange.response.headers.insert(super::headers::REQUEST_ID, id);
     }
     add_charset(exchange.response.status, &mut exchange.response.headers);
     let body = filtered(exchange, body);

@@ -7,14 +7,15 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::Framing;
 use super::body::{Decoder, Piece};
 use super::request::{self, Parsed, Version};
+use crate::timer::Timer;
 
 /// How long a client may take over one read or write.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +28,7 @@ pub struct Reader {
     /// Bytes that nobody has taken yet.
     pub buffer: BytesMut,
     patience: Duration,
+    timer: Timer,
 }
 
 impl Reader {
@@ -36,13 +38,21 @@ impl Reader {
         buffer: BytesMut,
         patience: Duration,
     ) -> Self {
-        Self { io, buffer, patience }
+        Self { io, buffer, patience, timer: Timer::default() }
     }
 
     /// Reads some more; 0 at the end.
     pub async fn fill(&mut self) -> io::Result<usize> {
         self.buffer.reserve(4096);
         self.io.read_buf(&mut self.buffer).await
+    }
+
+    /// Reads some more before a deadline; 0 at the end.
+    async fn fill_until(&mut self, deadline: Instant) -> io::Result<usize> {
+        let Self { io, buffer, patience: _, timer } = self;
+        buffer.reserve(4096);
+        let read = timer.until(deadline, io.read_buf(buffer)).await;
+        read.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// The next head; `None` when the client is done, or `idle` went by before its first byte.
@@ -52,17 +62,18 @@ impl Reader {
         loop {
             if !self.buffer.is_empty() {
                 match request::parse(&mut self.buffer) {
-                    Parsed::Partial => {}
+                    Parsed::Partial => {
+                        begun.get_or_insert_with(Instant::now);
+                    }
                     whole @ (Parsed::Head(_) | Parsed::Refused(_)) => return Ok(Some(whole)),
                 }
             }
             let deadline =
                 begun.map_or_else(|| Instant::now() + idle, |begun| begun + self.patience);
-            let filled = timeout_at(deadline, self.fill()).await;
-            begun.get_or_insert_with(Instant::now);
-            match filled {
-                Ok(Ok(0)) | Err(_) => return Ok(None),
-                Ok(read) => read?,
+            match self.fill_until(deadline).await {
+                Ok(0) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(None),
+                read => read?,
             };
         }
     }
@@ -101,9 +112,9 @@ impl Body {
             match decoder.next(&mut reader.buffer).map_err(|_| BodyFault::Framing)? {
                 Piece::Data(data) => return Ok(Some(data)),
                 Piece::End => return Ok(None),
-                Piece::More => match timeout(PATIENCE, reader.fill()).await {
-                    Ok(Ok(read)) if read > 0 => {}
-                    Ok(Ok(_) | Err(_)) | Err(_) => return Err(BodyFault::Connection),
+                Piece::More => match reader.fill_until(Instant::now() + PATIENCE).await {
+                    Ok(read) if read > 0 => {}
+                    Ok(_) | Err(_) => return Err(BodyFault::Connection),
                 },
             }
         }
@@ -138,7 +149,7 @@ impl Drop for Body {
 /// The writing half of a connection.
 pub struct Writer {
     io: Box<dyn AsyncWrite + Send + Unpin>,
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     /// Bytes written so far.
     pub written: u64,
 }
@@ -146,7 +157,7 @@ pub struct Writer {
 impl Writer {
     /// A writer.
     pub fn new(io: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
-        Self { io, buffer: BytesMut::new(), written: 0 }
+        Self { io, buffer: Vec::new(), written: 0 }
     }
 
     /// Puts bytes behind those that wait.
@@ -223,6 +234,20 @@ impl<'a> Responder<'a> {
         headers: &HeaderMap,
         length: Length,
     ) {
+        self.head_with((status, reason), length, |out| {
+            for (name, value) in headers {
+                put_header(out, name, value);
+            }
+        });
+    }
+
+    /// Writes the head around the headers that `put` writes.
+    pub fn head_with(
+        &mut self,
+        (status, reason): (StatusCode, Option<&[u8]>),
+        length: Length,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) {
         self.started = true;
         let upgrade = status == StatusCode::SWITCHING_PROTOCOLS;
         let no_body = length == Length::None
@@ -242,25 +267,23 @@ impl<'a> Responder<'a> {
         let out = &mut self.writer.buffer;
         let before = out.len();
         out.reserve(512);
-        out.put_slice(b"HTTP/1.1 ");
-        out.put_slice(status.as_str().as_bytes());
-        out.put_u8(b' ');
-        out.put_slice(reason.unwrap_or_else(|| reason_phrase(status)));
-        out.put_slice(b"\r\n");
-        for (name, value) in headers {
-            put_header(out, name, value);
-        }
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(status.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(reason.unwrap_or_else(|| reason_phrase(status)));
+        out.extend_from_slice(b"\r\n");
+        put(out);
         if upgrade {
-            out.put_slice(b"Connection: upgrade\r\n");
+            out.extend_from_slice(b"Connection: upgrade\r\n");
         } else if self.keep_alive {
-            out.put_slice(b"Connection: keep-alive\r\n");
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
         } else {
-            out.put_slice(b"Connection: close\r\n");
+            out.extend_from_slice(b"Connection: close\r\n");
         }
         if self.chunked {
-            out.put_slice(b"Transfer-Encoding: chunked\r\n");
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
-        out.put_slice(b"\r\n");
+        out.extend_from_slice(b"\r\n");
         self.writer.written += (out.len() - before) as u64;
     }
 
@@ -309,17 +332,23 @@ impl<'a> Responder<'a> {
 }
 
 /// One header line.
-pub fn put_header(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
-    let name = name.as_str();
-    out.reserve(name.len() + value.len() + 4);
-    let mut start = true;
-    for byte in name.bytes() {
-        out.put_u8(if start { byte.to_ascii_uppercase() } else { byte });
-        start = byte == b'-';
+pub fn put_header(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    put_line(out, name.as_str().as_bytes(), &[value.as_bytes()]);
+}
+
+/// One header line whose value comes in parts; each word of its name begins with a capital letter.
+pub fn put_line(out: &mut Vec<u8>, name: &[u8], value: &[&[u8]]) {
+    let mut before = b'-';
+    out.extend(name.iter().map(|byte| {
+        let first = before == b'-';
+        before = *byte;
+        if first { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() }
+    }));
+    out.extend_from_slice(b": ");
+    for part in value {
+        out.extend_from_slice(part);
     }
-    out.put_slice(b": ");
-    out.put_slice(value.as_bytes());
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The reason phrases that clients of the gateway know: 426 has none.

@@ -13,6 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::compat::{self, Matcher};
 use super::index::Index;
+use super::literal;
 use super::{Flavor, Lookup, Match, Rule, RuleError};
 
 /// How many headers and query arguments the engine sees.
@@ -134,16 +135,31 @@ impl Engine {
     /// The first matcher, in their order, that takes the request.
     #[must_use]
     pub fn find(&self, lookup: &Lookup<'_>) -> Option<Match> {
-        let mut context = self.context(lookup)?;
-        self.index
-            .candidates(lookup.host, lookup.path)
-            .find_map(|place| self.try_one(&self.matchers[place], &mut context))
+        if !self.is_readable(lookup) {
+            return None;
+        }
+        let mut context = None;
+        self.index.candidates(lookup.host, lookup.path).find_map(|place| {
+            let matcher = &self.matchers[place];
+            match literal::judge(&matcher.expression, lookup) {
+                Some((false, _)) => None,
+                Some((true, path)) => Some(Match {
+                    route: matcher.route,
+                    path: path.map(str::to_owned),
+                    captures: Vec::new(),
+                }),
+                None => self.try_one(matcher, context.get_or_insert_with(|| self.context(lookup))),
+            }
+        })
     }
 
     /// The answer of the engine alone, every matcher tried: what the index must never change.
     #[must_use]
     pub fn find_without_index(&self, lookup: &Lookup<'_>) -> Option<Match> {
-        let mut context = self.context(lookup)?;
+        if !self.is_readable(lookup) {
+            return None;
+        }
+        let mut context = self.context(lookup);
         self.matchers.iter().find_map(|matcher| self.try_one(matcher, &mut context))
     }
 
@@ -162,8 +178,22 @@ impl Engine {
         Some(Match { route: matcher.route, path, captures: found.captures.into_iter().collect() })
     }
 
-    /// The request's fields. None when a text that some expression reads is not UTF-8: then nothing matches.
-    fn context<'a>(&'a self, lookup: &Lookup<'_>) -> Option<Context<'a>> {
+    /// Whether the headers that expressions read are texts; where one is not, nothing matches.
+    fn is_readable(&self, lookup: &Lookup<'_>) -> bool {
+        let is_text = |value: &http::HeaderValue| std::str::from_utf8(value.as_bytes()).is_ok();
+        let wanted = self.fields.iter().filter_map(|field| match field {
+            Field::Header(_, wanted) => Some(wanted.as_str()),
+            _ => None,
+        });
+        wanted.into_iter().all(|wanted| {
+            let seen = lookup.headers.iter().take(VISIBLE);
+            seen.filter(|(name, _)| is_header(name.as_str(), wanted))
+                .all(|(_, value)| is_text(value))
+        })
+    }
+
+    /// The request's fields.
+    fn context<'a>(&'a self, lookup: &Lookup<'_>) -> Context<'a> {
         let mut context = Context::new(&self.schema);
         for field in &self.fields {
             match field {
@@ -202,7 +232,7 @@ impl Engine {
                 Field::Header(field, wanted) => {
                     for (name, value) in lookup.headers.iter().take(VISIBLE) {
                         if is_header(name.as_str(), wanted) {
-                            let text = std::str::from_utf8(value.as_bytes()).ok()?;
+                            let text = std::str::from_utf8(value.as_bytes()).unwrap_or_default();
                             context.add_value(field, string(text));
                         }
                     }
@@ -214,7 +244,7 @@ impl Engine {
                 }
             }
         }
-        Some(context)
+        context
     }
 }
 

@@ -7,6 +7,10 @@
 use std::collections::HashMap;
 
 use atc_router::ast::{BinaryOperator, Expression, LogicalExpression, Predicate, Value};
+use foldhash::fast::RandomState;
+
+/// Texts of the configuration; clients only ask for them, so nothing need be done against chosen collisions.
+type ByText<T> = HashMap<String, T, RandomState>;
 
 /// A path that an expression cannot do without.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -71,8 +75,8 @@ fn both<T>(left: Option<Vec<T>>, right: Option<Vec<T>>) -> Option<Vec<T>> {
 /// Matchers by path. Lists hold places in the order of matching, ascending.
 #[derive(Debug, Default)]
 struct Bucket {
-    exact: HashMap<String, Vec<u32>>,
-    prefixes: HashMap<String, Vec<u32>>,
+    exact: ByText<Vec<u32>>,
+    prefixes: ByText<Vec<u32>>,
     lengths: Vec<usize>,
     any: Vec<u32>,
 }
@@ -114,7 +118,7 @@ impl Bucket {
 /// Matchers by host, then by path.
 #[derive(Debug, Default)]
 pub struct Index {
-    hosts: HashMap<String, Bucket>,
+    hosts: ByText<Bucket>,
     any: Bucket,
 }
 
