@@ -103,6 +103,12 @@ $(HYGIENE)/unpacked:
 	for package in $(HYGIENE)/packages/*.deb; do dpkg-deb --extract $$package $(HYGIENE); done
 	rm -rf $(HYGIENE)/packages && touch $@
 
+.PHONY: test-backends
+test-backends: ## rate-limiting and ldap-auth before a real Redis and a real OpenLDAP (installs them from Debian's packages)
+	test -x /usr/bin/redis-server -a -x /usr/sbin/slapd || (apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server slapd)
+	cargo build --quiet --package proxy --bins
+	BACKENDS=redis,ldap cargo test --quiet --package proxy --test it -- backends
+
 .PHONY: fuzz
 fuzz: ## A long run of the fuzz targets (CASES=100000 inputs each)
 	cargo build --quiet --package proxy --bins

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod backends;
 mod fuzz;
 mod gateway;
 mod gateway_api;
