@@ -82,7 +82,7 @@ impl Gateway {
             services,
             lasting: Arc::new(Lasting::default()),
             secrets: Arc::clone(&vaults) as Arc<dyn Secrets>,
-            tracing: settings.tracing,
+            tracing: settings.tracing.clone(),
         };
         let basics = Basics {
             default: Arc::new(

@@ -275,6 +275,9 @@ fn find(
         service: route.service.as_ref().map(|service| Arc::clone(&service.entity)),
         captures: sort_captures(captures),
     };
+    if gateway.settings.tells_route {
+        headers::tell_route(exchange);
+    }
     Some(Routed {
         stripped: matched.as_ref().map(String::len),
         prefix: matched.filter(|path| !path.is_empty() && path != "/"),

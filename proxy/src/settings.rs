@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
+use proxy_core::plugin::Tracing;
 use proxy_core::route::Flavor;
 
 pub use listen::{Listen, ListenError};
@@ -122,13 +123,16 @@ impl Shown {
 }
 
 /// `tracing_instrumentations` and `tracing_sampling_rate`.
-fn tracing(raw: &Raw) -> Result<Option<f64>, SettingsError> {
-    if matches!(raw.get("tracing_instrumentations"), None | Some("" | "off")) {
+fn tracing(raw: &Raw) -> Result<Option<Tracing>, SettingsError> {
+    let kinds = raw.get("tracing_instrumentations").unwrap_or("off").split(',').map(str::trim);
+    let kinds: Vec<String> = kinds.map(str::to_owned).collect();
+    if kinds.iter().any(|kind| matches!(kind.as_str(), "" | "off")) {
         return Ok(None);
     }
     let rate = raw.get("tracing_sampling_rate").unwrap_or("0.01");
     let parsed = rate.parse().ok().filter(|rate| (0.0..=1.0).contains(rate));
-    parsed.map(Some).ok_or_else(|| wrong("tracing_sampling_rate", rate))
+    let rate = parsed.ok_or_else(|| wrong("tracing_sampling_rate", rate))?;
+    Ok(Some(Tracing { rate, kinds }))
 }
 
 /// The gateway's settings.
@@ -172,7 +176,9 @@ pub struct Settings {
     /// Where each request is written, if anywhere.
     pub access_log: Option<PathBuf>,
     /// The share of traces that are kept, where any are recorded.
-    pub tracing: Option<f64>,
+    pub tracing: Option<Tracing>,
+    /// Whether `Kong-Debug: 1` has answers name their route and service.
+    pub tells_route: bool,
     /// What is logged.
     pub log_level: String,
     /// Whether logs are JSON.
@@ -214,6 +220,7 @@ impl Settings {
                 raw.get("headers").unwrap_or("server_tokens, latency_tokens, X-Kong-Request-Id"),
             ),
             tracing: tracing(&raw)?,
+            tells_route: raw.is_on("allow_debug_header", false)?,
             tls_verify: raw.is_on("tls_certificate_verify", false)?,
             trusted_certificates: trusted_files(
                 raw.get("lua_ssl_trusted_certificate").unwrap_or("system"),

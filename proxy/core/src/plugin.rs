@@ -24,6 +24,7 @@ pub use services::{
     Framing, HttpCall, HttpReply, HttpTarget, Ldap, Queue, Redis, Reply, ServiceError, Services,
     Sink, Target,
 };
+pub use tracing::Tracing;
 
 mod acl;
 mod acme;
@@ -76,6 +77,7 @@ mod standard_webhooks;
 mod statsd;
 mod template;
 mod trace;
+mod tracing;
 mod window;
 mod zipkin;
 
@@ -305,8 +307,8 @@ pub struct Context {
     pub lasting: Arc<Lasting>,
     /// What `{vault://…}` stands for.
     pub secrets: Arc<dyn Secrets>,
-    /// The share of traces that are kept, where the gateway records any.
-    pub tracing: Option<f64>,
+    /// What the gateway records of its own work, where it does.
+    pub tracing: Option<Tracing>,
 }
 
 /// Why a plugin that passed validation cannot be run here.

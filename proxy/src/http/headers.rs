@@ -396,6 +396,22 @@ fn ends_here(name: &HeaderName) -> bool {
     }
 }
 
+/// Has the answer name the route and the service, where the client asks with `Kong-Debug: 1`.
+pub(super) fn tell_route(exchange: &mut Exchange) {
+    if exchange.request.header("kong-debug") != Some("1") {
+        return;
+    }
+    let (route, service) = (exchange.matched.route.clone(), exchange.matched.service.clone());
+    let names = [("kong-route-id", "kong-route-name"), ("kong-service-id", "kong-service-name")];
+    for ((id, name), entity) in names.into_iter().zip([route, service]) {
+        let Some(entity) = entity else { continue };
+        put(&mut exchange.early, HeaderName::from_static(id), entity.id.as_bytes());
+        if let Some(text) = &entity.name {
+            put(&mut exchange.early, HeaderName::from_static(name), text.as_bytes());
+        }
+    }
+}
+
 /// What the gateway adds to an answer that an upstream was asked for.
 pub fn add_answer_headers(gateway: &Gateway, exchange: &Exchange, headers: &mut HeaderMap) {
     let settings = &gateway.settings.headers;

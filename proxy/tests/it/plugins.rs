@@ -140,6 +140,7 @@ fn spans_are_exported_where_instrumentations_are_on() {
     let has = |text: &[u8]| body.windows(text.len()).any(|window| window == text);
     let id: Vec<u8> =
         (0..16).map(|at| u8::from_str_radix(&trace[at * 2..at * 2 + 2], 16).unwrap()).collect();
+    assert!(has(b"kong.access.plugin.opentelemetry"));
     assert!(has(&id) && has(b"kong.balancer") && has(b"edge") && has(b"http.status_code"));
 }
 
@@ -234,4 +235,25 @@ fn streams_are_counted_like_requests() {
         }
         assert!(Instant::now() < deadline, "{metrics}");
     }
+}
+
+#[test]
+fn an_answer_names_its_route_where_that_is_allowed() {
+    let (upstream, _) = sink();
+    let answer = |environment: &[(&str, &str)], asked: &str| {
+        let gateway = start(
+            environment,
+            |_| json!({ "_format_version": "3.0", "services": service("s", upstream) }),
+        );
+        get(gateway.proxy, "/", asked).to_ascii_lowercase()
+    };
+    let allowed = [("KONG_ALLOW_DEBUG_HEADER", "on")];
+    let told = answer(&allowed, "Kong-Debug: 1\r\n");
+    assert!(
+        told.contains("\r\nkong-route-name: r\r\n")
+            && told.contains("\r\nkong-service-name: s\r\n")
+    );
+    assert!(told.contains("\r\nkong-route-id: ") && told.contains("\r\nkong-service-id: "));
+    assert!(!answer(&allowed, "").contains("kong-route-"));
+    assert!(!answer(&[], "Kong-Debug: 1\r\n").contains("kong-route-"));
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::loggers::{headers, queue};
 use super::trace::{Format, Propagation, random_id};
+use super::tracing::{Run, Runs};
 use super::{Access, BuildError, Config, Framing, HttpTarget, Plugin, Services, Sink, Target};
 use crate::exchange::Exchange;
 use otlp::{Attribute, Span};
@@ -23,6 +24,10 @@ struct OpenTelemetry {
     answer_header: Option<HeaderName>,
     /// How many of the traces that begin here are kept; `None` where nothing is recorded.
     rate: Option<f64>,
+    /// Whether tries are recorded.
+    tries: bool,
+    /// The phases whose plugins are recorded.
+    phases: Vec<&'static str>,
     resource: Vec<(String, String)>,
     sink: Option<Arc<dyn Sink>>,
     services: Arc<dyn Services>,
@@ -38,8 +43,14 @@ struct Recorded {
 }
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
-    let tracing = config.context.tracing;
-    let rate = tracing.map(|rate| config.number("sampling_rate").unwrap_or(rate));
+    let tracing = config.context.tracing.as_ref();
+    let rate = tracing.map(|tracing| config.number("sampling_rate").unwrap_or(tracing.rate));
+    let records = |kind: &str| tracing.is_some_and(|tracing| tracing.records(kind));
+    let phases = [
+        ("rewrite", "plugin_rewrite"),
+        ("access", "plugin_access"),
+        ("header_filter", "plugin_header_filter"),
+    ];
     let sink = match (rate, config.text("traces_endpoint")) {
         (Some(_), Some(url)) => Some(config.context.services.sink(&target(config, url))),
         _ => None,
@@ -49,6 +60,12 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
         answer_header: config
             .text("http_response_header_for_traceid")
             .and_then(|name| name.parse().ok()),
+        tries: records("balancer"),
+        phases: phases
+            .into_iter()
+            .filter(|(_, kind)| records(kind))
+            .map(|(phase, _)| phase)
+            .collect(),
         rate,
         resource: resource(config),
         sink,
@@ -127,7 +144,8 @@ impl Plugin for OpenTelemetry {
             return;
         };
         let mut spans = vec![root(exchange, &recorded)];
-        for at in 0..exchange.tries.len() {
+        spans.extend(self.plugins(exchange, &recorded));
+        for at in 0..if self.tries { exchange.tries.len() } else { 0 } {
             // The last try is the one whose id went upstream.
             let id = match exchange.tries.len() - 1 {
                 last if last == at => recorded.balancer,
@@ -136,6 +154,25 @@ impl Plugin for OpenTelemetry {
             spans.extend(attempt(exchange, &recorded, at, id));
         }
         sink.send(otlp::request(&self.resource, "0.1.0", &spans).into());
+    }
+}
+
+impl OpenTelemetry {
+    /// A span for every run of a plugin.
+    fn plugins(&self, exchange: &mut Exchange, recorded: &Recorded) -> Vec<Span> {
+        let runs = exchange.notes.take::<Runs>().unwrap_or_default().0;
+        let wanted = runs.into_iter().filter(|run| self.phases.contains(&run.phase));
+        let span = |run: Run| Span {
+            trace: recorded.trace.to_vec(),
+            id: random_id(self.services.as_ref()),
+            parent: Some(recorded.root),
+            name: format!("kong.{}.plugin.{}", run.phase, run.plugin),
+            kind: 1,
+            time: run.time,
+            attributes: Vec::new(),
+            failed: false,
+        };
+        wanted.map(span).collect()
     }
 }
 

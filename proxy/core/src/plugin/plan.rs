@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::directory::{Entities, reference};
 use super::registry::{Definition, definition};
+use super::tracing::Stopwatch;
 use super::{Access, BuildError, Config, Context, Directory, Flow, Phases, Plugin};
 use crate::answer::Answer;
 use crate::exchange::Exchange;
@@ -50,6 +52,7 @@ pub struct Plugins {
     directory: Arc<Directory>,
     /// The names of enabled plugins that run elsewhere: on streams, where these are for requests, or the other way.
     elsewhere: BTreeSet<String>,
+    stopwatch: Option<Stopwatch>,
 }
 
 /// Plugins that run on streams: they look at who asks, or tell afterwards.
@@ -105,6 +108,7 @@ impl Plugins {
             plans: HashMap::new(),
             directory,
             elsewhere: BTreeSet::new(),
+            stopwatch: Stopwatch::of(context.tracing.as_ref(), &context.services),
         };
         for entity in entities.of("plugins") {
             let entity = &entity.value();
@@ -186,7 +190,7 @@ impl Plugins {
         let instances = found.map(|at| &self.instances[*at]).filter(|instance| {
             instance.service.is_none() || instance.service.as_deref() == service
         });
-        let plan = Arc::new(Plan::of(instances));
+        let plan = Arc::new(Plan { stopwatch: self.stopwatch.clone(), ..Plan::of(instances) });
         self.plans.insert(key, Arc::clone(&plan));
         plan
     }
@@ -256,6 +260,7 @@ impl Slot {
 pub struct Plan {
     slots: Vec<Slot>,
     phases: u8,
+    stopwatch: Option<Stopwatch>,
 }
 
 impl Plan {
@@ -293,7 +298,7 @@ impl Plan {
             })
             .collect();
         let phases = slots.iter().fold(0, |phases, slot| phases | slot.definition.phases.0);
-        Self { slots, phases }
+        Self { slots, phases, stopwatch: None }
     }
 
     /// Whether nothing runs at all.
@@ -311,8 +316,10 @@ impl Plan {
     /// Runs `rewrite` until a plugin answers.
     pub fn rewrite(&self, exchange: &mut Exchange) -> Option<Box<Answer>> {
         for slot in self.slots.iter().filter(|slot| slot.definition.phases.has(Phases::REWRITE)) {
-            let instance = slot.plain.as_ref();
-            let answer = instance.and_then(|instance| instance.plugin.rewrite(exchange));
+            let Some(instance) = &slot.plain else { continue };
+            let began = self.stopwatch.as_ref().map(Stopwatch::now);
+            let answer = instance.plugin.rewrite(exchange);
+            self.note(exchange, ("rewrite", slot.definition.name), began);
             if answer.is_some() {
                 return answer;
             }
@@ -331,16 +338,29 @@ impl Plan {
             if answer.is_some() || !slot.definition.phases.has(Phases::ACCESS) {
                 continue;
             }
+            let began = self.stopwatch.as_ref().map(Stopwatch::now);
             let flow = match instance.plugin.access(exchange) {
                 Access::Continue => Flow::Continue,
                 Access::Respond(answer) => Flow::Respond(answer),
                 Access::Later(later) => later.await,
             };
+            self.note(exchange, ("access", slot.definition.name), began);
             if let Flow::Respond(given) = flow {
                 answer = Some(given);
             }
         }
         answer.map_or(Flow::Continue, Flow::Respond)
+    }
+
+    fn note(
+        &self,
+        exchange: &mut Exchange,
+        what: (&'static str, &'static str),
+        began: Option<Duration>,
+    ) {
+        if let (Some(stopwatch), Some(began)) = (&self.stopwatch, began) {
+            stopwatch.note(exchange, what, began);
+        }
     }
 
     /// Runs `header_filter`; body filters are left in the exchange's response.
@@ -369,7 +389,11 @@ impl Plan {
             self.slots.iter().enumerate().filter(|(_, slot)| slot.definition.phases.has(phase))
         {
             if let Some(instance) = slot.chosen(at, &chosen) {
+                let began = self.stopwatch.as_ref().map(Stopwatch::now);
                 run(instance.plugin.as_ref(), exchange);
+                if phase == Phases::HEADER_FILTER {
+                    self.note(exchange, ("header_filter", slot.definition.name), began);
+                }
             }
         }
         exchange.chosen = chosen;

@@ -18,7 +18,7 @@ pub(super) struct Span {
     pub(super) parent: Option<[u8; 8]>,
     /// What it is called.
     pub(super) name: String,
-    /// 2 for a server's, 3 for a client's.
+    /// 1 for the gateway's own work, 2 for a server's, 3 for a client's.
     pub(super) kind: u64,
     /// When it began and ended.
     pub(super) time: (Duration, Duration),
