@@ -257,3 +257,55 @@ fn an_answer_names_its_route_where_that_is_allowed() {
     assert!(!answer(&allowed, "").contains("kong-route-"));
     assert!(!answer(&[], "Kong-Debug: 1\r\n").contains("kong-route-"));
 }
+
+#[test]
+fn a_function_is_called_with_the_keys_of_a_role() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, asked) = channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut read = Vec::new();
+            let mut byte = [0];
+            while !read.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                read.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&read).into_owned();
+            let body = if head.contains("Action=AssumeRole") {
+                "<AccessKeyId>LENT</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+                 <SessionToken>token</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>"
+            } else {
+                "{}"
+            };
+            let length = body.len();
+            // The gateway may not wait for the answer.
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            // The test may have what it wanted.
+            let _ = sender.send(head);
+        }
+    });
+    let config = json!({
+        "aws_key": "own", "aws_secret": "s", "aws_region": "us-east-1", "function_name": "f",
+        "aws_assume_role_arn": "arn:aws:iam::1:role/r", "aws_sts_endpoint_url": format!("http://{address}"),
+        "host": "127.0.0.1", "port": address.port(), "disable_https": true,
+    });
+    let gateway = start(&[], |_| {
+        json!({
+            "_format_version": "3.0", "plugins": [plugin("aws-lambda", &config)],
+            "services": service("s", address),
+        })
+    });
+    for _ in 0..2 {
+        assert!(get(gateway.proxy, "/", "").starts_with("HTTP/1.1 200"));
+    }
+    let heads: Vec<String> =
+        (0..3).map(|_| asked.recv_timeout(PATIENCE).unwrap().to_ascii_lowercase()).collect();
+    assert!(heads[0].contains("rolearn=arn") && heads[0].contains("credential=own/"));
+    for head in &heads[1..] {
+        assert!(head.contains("/functions/f/invocations"), "keys are lent once: {head}");
+        assert!(head.contains("credential=lent/") && head.contains("x-amz-security-token: token"));
+    }
+}

@@ -4,6 +4,7 @@
 //! without keys is answered like a Kong that finds none.
 
 mod payload;
+mod role;
 mod sign;
 
 use std::sync::Arc;
@@ -20,10 +21,12 @@ use super::{Access, BuildError, Config, Flow, HttpCall, HttpReply, Plugin, Servi
 use crate::answer::Answer;
 use crate::exchange::Exchange;
 use payload::Payload;
+use role::Role;
 use sign::Keys;
 
 struct AwsLambda {
     keys: Option<Keys>,
+    role: Option<Role>,
     /// Absent where neither host nor region is known.
     origin: Option<String>,
     path: String,
@@ -55,12 +58,16 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
         let value = HeaderValue::from_str(&config.string(field)).map_err(unusable)?;
         headers.insert(HeaderName::from_static(name), value);
     }
+    let timeout = config.number("timeout").unwrap_or(60_000.0).max(1.0);
+    let timeout = Duration::from_secs_f64(timeout / 1_000.0);
     Ok(Box::new(AwsLambda {
         keys: config.text("aws_key").map(|key| Keys {
             id: key.to_owned(),
             secret: config.string("aws_secret"),
+            token: None,
             region: region.unwrap_or("us-east-1").to_owned(),
         }),
+        role: Role::of(config, region.unwrap_or("us-east-1"), timeout),
         origin: host.map(|host| format!("{scheme}://{host}:{port}")),
         path: format!(
             "/2015-03-31/functions/{}/invocations{}",
@@ -74,9 +81,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
             .and_then(|status| StatusCode::from_u16(status as u16).ok()),
         is_proxy: config.flag("is_proxy_integration"),
         legacy_arrays: config.text("empty_arrays_mode") != Some("correct"),
-        timeout: Duration::from_secs_f64(
-            config.number("timeout").unwrap_or(60_000.0).max(1.0) / 1_000.0,
-        ),
+        timeout,
         proxy: config.text("proxy_url").map(str::to_owned),
         services: Arc::clone(&config.context.services),
     }))
@@ -109,7 +114,11 @@ impl AwsLambda {
             verify: false,
             proxy: self.proxy.clone(),
         };
-        keys.sign(&mut call, self.services.now())?;
+        let lent = match &self.role {
+            Some(role) => Some(role.keys(keys, &self.services).await?),
+            None => None,
+        };
+        lent.as_ref().unwrap_or(keys).sign(&mut call, self.services.now(), "lambda")?;
         let reply = match self.services.http(call).await {
             Ok(reply) if reply.status.as_u16() < 400 => reply,
             Ok(_) | Err(_) => return None,

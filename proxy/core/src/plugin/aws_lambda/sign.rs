@@ -11,21 +11,22 @@ use url::Url;
 
 use crate::plugin::HttpCall;
 
-const SERVICE: &str = "lambda";
-
 /// The keys of an account, and where they are used.
+#[derive(Clone)]
 pub(super) struct Keys {
     /// The public half.
     pub(super) id: String,
     /// The secret half.
     pub(super) secret: String,
+    /// What goes along with keys that are lent.
+    pub(super) token: Option<String>,
     /// The region.
     pub(super) region: String,
 }
 
 impl Keys {
-    /// Signs a call for this moment; `None` for an address that is none.
-    pub(super) fn sign(&self, call: &mut HttpCall, now: Duration) -> Option<()> {
+    /// Signs a call to one of AWS's services for this moment; `None` for an address that is none.
+    pub(super) fn sign(&self, call: &mut HttpCall, now: Duration, service: &str) -> Option<()> {
         let url = Url::parse(&call.url).ok()?;
         let seconds = i64::try_from(now.as_secs()).ok()?;
         let time = jiff::Timestamp::from_second(seconds).ok()?;
@@ -38,8 +39,13 @@ impl Keys {
         call.headers.insert(HOST, HeaderValue::from_str(&host).ok()?);
         call.headers.insert("x-amz-date", HeaderValue::from_str(&time).ok()?);
         call.headers.insert("x-amz-content-sha256", HeaderValue::from_str(&digest).ok()?);
+        if let Some(token) = &self.token {
+            let mut token = HeaderValue::from_str(token).ok()?;
+            token.set_sensitive(true);
+            call.headers.insert("x-amz-security-token", token);
+        }
         let (names, canonical) = canonical(call, &url, &digest);
-        let scope = format!("{}/{}/{SERVICE}/aws4_request", time.get(..8)?, self.region);
+        let scope = format!("{}/{}/{service}/aws4_request", time.get(..8)?, self.region);
         let text = format!(
             "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
             hex::encode(Sha256::digest(canonical.as_bytes()))
@@ -133,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_signature_names_its_headers_and_changes_with_the_body() {
-        let keys = Keys { id: "K".into(), secret: "s".into(), region: "eu-west-1".into() };
+        let keys =
+            Keys { id: "K".into(), secret: "s".into(), token: None, region: "eu-west-1".into() };
         let signed = |body: &'static str| {
             let mut call = HttpCall {
                 method: Method::POST,
@@ -145,7 +152,7 @@ mod tests {
                 verify: false,
                 proxy: None,
             };
-            keys.sign(&mut call, Duration::from_secs(1_732_190_400)).unwrap();
+            keys.sign(&mut call, Duration::from_secs(1_732_190_400), "lambda").unwrap();
             call.headers[AUTHORIZATION].to_str().unwrap().to_owned()
         };
         let one = signed("{}");
