@@ -25,10 +25,10 @@ pub use policy::{
     PolicyStatus, PolicyTargetRef, ReferenceGrantSpec,
 };
 pub use route::{
-    BackendRef, Cors, Fraction, GrpcMatch, GrpcMethod, GrpcRule, HeaderModifier, HeaderValue,
-    HttpFilter, HttpMatch, HttpRule, ParentRef, PathMatch, PathModifier, RequestMirror,
-    RequestRedirect, RouteParentStatus, RouteSpec, RouteStatus, StreamRule, Timeouts, UrlRewrite,
-    ValueMatch,
+    BackendRef, CookieConfig, Cors, Fraction, GrpcMatch, GrpcMethod, GrpcRule, HeaderModifier,
+    HeaderValue, HttpFilter, HttpMatch, HttpRule, ParentRef, PathMatch, PathModifier,
+    RequestMirror, RequestRedirect, RouteParentStatus, RouteSpec, RouteStatus, SessionPersistence,
+    StreamRule, Timeouts, UrlRewrite, ValueMatch,
 };
 
 /// The API group of every kind in this module.

@@ -169,9 +169,39 @@ pub struct HttpRule {
     /// Retries, kept as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<serde_json::Value>,
-    /// Session persistence, kept as written.
+    /// How a client stays with its backend.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_persistence: Option<serde_json::Value>,
+    pub session_persistence: Option<SessionPersistence>,
+}
+
+/// How a client stays with its backend (GEP-1619).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SessionPersistence {
+    /// The name of the cookie or header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_name: Option<String>,
+    /// When a session ends, whatever happens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absolute_timeout: Option<String>,
+    /// When a session ends in which nothing happens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<String>,
+    /// `Cookie`, which is the default, or `Header`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// More about the cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie_config: Option<CookieConfig>,
+}
+
+/// More about the cookie of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CookieConfig {
+    /// `Session`, which is the default, or `Permanent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime_type: Option<String>,
 }
 
 /// Deadlines of an HTTP rule, as Gateway API durations.
@@ -418,6 +448,9 @@ pub struct GrpcRule {
     /// Where the calls go.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub backend_refs: Vec<BackendRef>,
+    /// How a client stays with its backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_persistence: Option<SessionPersistence>,
 }
 
 /// What a gRPC call must look like; everything given must hold.

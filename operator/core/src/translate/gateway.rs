@@ -20,6 +20,7 @@ mod path;
 mod policy;
 mod priority;
 pub(crate) mod service;
+mod session;
 mod stream;
 
 use kong::model::Tags;

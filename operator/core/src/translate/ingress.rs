@@ -255,6 +255,7 @@ fn service<'a, 'r>(
         // Most have one, and it is large.
         routes: Vec::with_capacity(1),
         plugins: Vec::new(),
+        cookie: None,
     })
 }
 

@@ -96,6 +96,8 @@ pub(crate) struct ServiceRule<'a> {
     pub(crate) routes: Vec<RouteRule<'a>>,
     /// Plugins made by the source itself, nested in the service.
     pub(crate) plugins: Vec<Plugin>,
+    /// The cookie that keeps a client with its target.
+    pub(crate) cookie: Option<String>,
 }
 
 /// A Kong route of a service.

@@ -32,7 +32,7 @@ pub(super) fn assemble<'a>(
     policies: &ByService<'a, BackendTls<'a>>,
     known: &mut BTreeSet<String>,
 ) -> (Option<Assembled<'a>>, Option<Upstream>) {
-    let ServiceRule { mut service, backends, parent, routes, mut plugins } = rule;
+    let ServiceRule { mut service, backends, parent, routes, mut plugins, cookie } = rule;
     let name = service.name.clone().unwrap_or_default();
     let (found, agreed) = resolve(ctx, parent, &name, &backends);
     let pairs: Vec<(Backend<'a>, Option<Resolved<'a>>)> =
@@ -72,6 +72,9 @@ pub(super) fn assemble<'a>(
         }
     }
     let mut upstream = upstream(ctx, &mut service, known, (parent, &pairs, &distinct));
+    if let (Some(cookie), Some(upstream)) = (cookie, &mut upstream) {
+        upstreams::keep(upstream, cookie);
+    }
     if covered.is_some_and(|(_, tls)| tls.broken) {
         plugins.push(super::gateway::refusal("the BackendTLSPolicy of the backend is not valid"));
     } else if let Some((resolved, tls)) = covered {

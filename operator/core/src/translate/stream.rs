@@ -119,6 +119,7 @@ impl<'a> Stream<'a> {
             parent: origin,
             routes: Vec::new(),
             plugins: Vec::new(),
+            cookie: None,
         });
         service.routes.push(RouteRule {
             route,

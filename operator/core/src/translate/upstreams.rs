@@ -35,6 +35,14 @@ pub(super) fn apply(
     }
 }
 
+/// Keeps each client with its target by a cookie.
+pub(super) fn keep(upstream: &mut Upstream, cookie: String) {
+    upstream.algorithm = Some("consistent-hashing".into());
+    upstream.hash_on = Some("cookie".into());
+    upstream.hash_on_cookie = Some(cookie);
+    upstream.hash_on_cookie_path = Some("/".into());
+}
+
 fn older(ctx: &mut Context<'_>, upstream: &mut Upstream, origin: Origin<'_>) {
     let Some(name) = origin.annotation("konghq.com/override").filter(|name| !name.is_empty())
     else {

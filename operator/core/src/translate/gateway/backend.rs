@@ -117,6 +117,7 @@ pub(super) fn service<'a, F>(
         parent: origin,
         routes: Vec::new(),
         plugins: if dead_end && answers { vec![termination()] } else { Vec::new() },
+        cookie: None,
     }
 }
 

@@ -60,6 +60,11 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
         let hostnames = Some(spec.hostnames.as_slice());
         let served = super::serve(ctx, gateways, origin, &spec.parent_refs, hostnames);
         let Some(served) = served else { continue };
+        if spec.rules.iter().any(|rule| rule.session_persistence.is_some()) {
+            let message = "GRPCRoute can't be routed: sessionPersistence is not supported";
+            ctx.outcomes.fail(origin.reference(), Reason::UnsupportedValue, message);
+            continue;
+        }
         match filters(origin, &spec.rules) {
             Ok(filters) => {
                 ctx.outcomes.configured(origin);

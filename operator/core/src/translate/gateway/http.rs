@@ -19,7 +19,7 @@ use super::attach::Gateways;
 use super::beyond::{self, Demands, Ports};
 use super::filter::{self, Abilities, FilterError, Filters};
 use super::frame::Frame;
-use super::{Served, backend};
+use super::{Served, backend, session};
 use crate::gateway_api::{HttpMatch, HttpRoute, HttpRule};
 use crate::options::{Engine, Gate};
 use crate::outcome::Reason;
@@ -34,6 +34,8 @@ struct Admitted<'a> {
     frames: Vec<Frame>,
     ports: Ports,
     protocols: Vec<String>,
+    /// The cookie that keeps a client with its backend, by rule.
+    cookies: Vec<Option<String>>,
 }
 
 /// Why an HTTPRoute as a whole cannot be served.
@@ -110,7 +112,26 @@ fn admit<'a>(
     let frames = served.frames(&spec.hostnames, ctx.options.engine);
     let protocols = served.protocols(&[("HTTP", "http"), ("HTTPS", "https")]);
     let ports = beyond::ports(served.open_slots());
-    Some(Admitted { route, origin, hosts, frames, ports, protocols })
+    let cookies: Result<_, String> =
+        spec.rules.iter().enumerate().map(|rule| cookie(origin, rule)).collect();
+    match cookies {
+        Ok(cookies) => Some(Admitted { route, origin, hosts, frames, ports, protocols, cookies }),
+        Err(error) => {
+            let message = format!("HTTPRoute can't be routed: {error}");
+            ctx.outcomes.fail(origin.reference(), Reason::UnsupportedValue, message);
+            None
+        }
+    }
+}
+
+/// The cookie that keeps a client with the backend of a rule.
+fn cookie(origin: Origin<'_>, (index, rule): (usize, &HttpRule)) -> Result<Option<String>, String> {
+    let Some(wanted) = &rule.session_persistence else { return Ok(None) };
+    if rule.backend_refs.iter().any(|backend| !backend.filters.is_empty()) {
+        return Err("sessionPersistence does not go with filters of backends".to_owned());
+    }
+    let name = format!("session.{}.{}.{index}", origin.namespace(), origin.name());
+    session::cookie(wanted, name).map(Some)
 }
 
 /// Gives each drafted route its Kong service, which rules with the same backends share.
@@ -145,11 +166,13 @@ fn services<'a>(
     let mut names: Vec<String> = Vec::new();
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     for (index, rule) in admitted.route.spec.rules.iter().enumerate() {
-        let name = if combined {
+        let cookie = admitted.cookies.get(index).cloned().flatten();
+        let name = if combined && cookie.is_none() {
             backend::combined_name(own, &rule.backend_refs)
         } else {
             let first = || format!("httproute.{own}.{}.{index}", admitted.origin.name());
-            let fingerprint = backend::fingerprint(own, &rule.backend_refs);
+            let mut fingerprint = backend::fingerprint(own, &rule.backend_refs);
+            fingerprint.extend(cookie.iter().flat_map(|cookie| ["\n", cookie]));
             known.entry(fingerprint).or_insert_with(first).clone()
         };
         if !rules.services.contains_key(&name) {
@@ -164,6 +187,7 @@ fn services<'a>(
             {
                 service.plugins.push(backend::termination());
             }
+            service.cookie = cookie;
             rules.services.insert(name.clone(), service);
         }
         if let Some(service) = rules.services.get_mut(&name)

@@ -66,7 +66,8 @@ fn key(admitted: &Admitted<'_>, place: Place<'_>, own: bool) -> String {
     let backends = backend::fingerprint(admitted.origin.namespace(), &rule.backend_refs);
     let method = matched.method.as_deref().unwrap_or_default();
     let limits = own.then_some((&rule.timeouts, &rule.retry));
-    format!("{backends}\n{filters:?}\n{method}\n{headers:?}\n{alone:?}\n{limits:?}")
+    let session = &rule.session_persistence;
+    format!("{backends}\n{filters:?}\n{method}\n{headers:?}\n{alone:?}\n{limits:?}\n{session:?}")
 }
 
 fn header_key(header: &ValueMatch) -> String {
