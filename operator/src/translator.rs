@@ -127,6 +127,9 @@ pub struct Translator {
     number: u64,
     quarantine: Quarantine,
     last: Option<Rendered>,
+    /// The objects that the newest translation began with. As long as a culprit is looked for among them they stay: a
+    /// change that arrives meanwhile would put the blame on whoever is being tried.
+    shown: Option<Scene>,
     ran: Option<Instant>,
     /// The newest revision that a proxy was seen to hold.
     proved: u64,
@@ -148,6 +151,7 @@ impl Translator {
             number: 0,
             quarantine: Quarantine::default(),
             last: None,
+            shown: None,
             ran: None,
             proved: 0,
             blamed: None,
@@ -166,6 +170,7 @@ impl Translator {
             }
             loop {
                 let wanted = (self.proved < self.number).then_some(self.number);
+                let settled = !self.quarantine.searching();
                 // Biased: the end first, then blame, so that a refused revision is replaced before a new one.
                 tokio::select! {
                     biased;
@@ -178,7 +183,7 @@ impl Translator {
                         }
                     }
                     Ok(()) = self.inputs.options.changed() => {}
-                    Ok(()) = self.inputs.scenes.changed() => {}
+                    Ok(()) = self.inputs.scenes.changed(), if settled => {}
                     () = other_dialects(&mut self.inputs.view, &mut dialects) => {}
                 }
                 break;
@@ -198,8 +203,11 @@ impl Translator {
         if let Some(ran) = self.ran {
             tokio::time::sleep_until(ran + FLOOR).await;
         }
-        let Some(scene) = self.inputs.scenes.borrow_and_update().clone() else { return };
-        let Scene { snapshot, changed_at } = scene;
+        let frozen = self.shown.take().filter(|_| self.quarantine.searching());
+        let newest = || self.inputs.scenes.borrow_and_update().clone();
+        let Some(scene) = frozen.or_else(newest) else { return };
+        let Scene { snapshot, changed_at } = scene.clone();
+        self.shown = Some(scene);
         self.quarantine.forgive(&snapshot);
         let started = Instant::now();
         let options = self.inputs.options.borrow_and_update().clone();
@@ -271,7 +279,7 @@ impl Translator {
 
     fn refuse(&mut self, blame: &Blame) {
         let Some(last) = &self.last else { return };
-        let Some(scene) = self.inputs.scenes.borrow().clone() else { return };
+        let Some(scene) = self.shown.clone() else { return };
         let body = last.bodies.get(&blame.dialect);
         let words = blame::words(&blame.refusal);
         let options = self.inputs.options.borrow().clone();

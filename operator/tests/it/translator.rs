@@ -229,6 +229,25 @@ async fn culprits_that_nobody_names_are_found_by_halves() {
 }
 
 #[tokio::test]
+async fn change_during_a_search_puts_no_blame_on_who_is_tried() {
+    let mut scenario = Scenario::with(Tongue::Mute);
+    let paths: Vec<String> =
+        (0..24).map(|n| if n == 5 { "/bad".to_owned() } else { format!("/p{n}") }).collect();
+    let names: Vec<String> = (0..24).map(|n| format!("i{n:02}")).collect();
+    let mut all: Vec<(&str, &str)> =
+        names.iter().map(String::as_str).zip(paths.iter().map(String::as_str)).collect();
+    scenario.apply(&all);
+    // The proxy takes nothing before the search holds the suspects back.
+    scenario.held.changed().await.unwrap();
+    all.push(("late", "/bad"));
+    scenario.apply(&all);
+    scenario.told(&["i05", "late"]).await;
+    let good: Vec<&str> =
+        paths.iter().map(String::as_str).filter(|path| !path.starts_with("/bad")).collect();
+    scenario.holds(&good, &["/bad"]).await;
+}
+
+#[tokio::test]
 async fn unnamed_culprit_among_changes_leaves_what_did_not_change_alone() {
     let mut scenario = Scenario::with(Tongue::Mute);
     scenario.apply(&[("a", "/a"), ("b", "/b"), ("c", "/c")]);
