@@ -39,7 +39,7 @@ cluster-down: ## Remove every trace of it
 # ---- tests -------------------------------------------------------------------------------------
 
 .PHONY: test
-test: test-fast test-hygiene deny demo-once test-cluster ## Everything: format, lints, unit, golden, simulation, integration, hygiene, demo, cluster
+test: test-fast test-servers deny demo-once test-cluster ## Everything: format, lints, unit, golden, simulation, integration, real servers, demo, cluster
 
 .PHONY: test-fast
 test-fast: fmt-check lint test-rust ## The inner loop: all but the demo and the cluster
@@ -83,31 +83,23 @@ conformance: ## Gateway API's conformance suite against our proxies on a real Ku
 	@echo "conformance suite (about 20 minutes; the first time also builds Kubernetes and the suite)"
 	$(E2E) conformance --report docs/conformance/report.yaml -- $(FLAGS)
 
-HYGIENE := $(CACHE)/hygiene
+SERVERS := $(CACHE)/servers
+PACKAGES := nginx-light apache2-bin redis-server slapd
 
-.PHONY: test-hygiene
-test-hygiene: ## Request smuggling before real nginx and Apache (unpacks Debian's packages into the cache where they are missing)
-	test -x /usr/sbin/nginx -a -x /usr/sbin/apache2 || $(MAKE) --no-print-directory $(HYGIENE)/unpacked \
-	  || echo "no nginx and Apache to be had: the table runs before what is here"
+.PHONY: test-servers
+test-servers: $(SERVERS)/unpacked ## Request smuggling before real nginx and Apache, plugins before real Redis and OpenLDAP
 	cargo build --quiet --package proxy --bins
-	HYGIENE_ROOT=$(HYGIENE) HYGIENE_UPSTREAMS=$$(for server in nginx apache2; do \
-	  if test -x /usr/sbin/$$server -o -x $(HYGIENE)/usr/sbin/$$server; then printf '%s,' $$server; fi; done) \
-	  cargo test --quiet --package proxy --test it -- hygiene
+	SERVERS=$(SERVERS) cargo test --quiet --package proxy --test it -- hygiene backends
 
-# Nothing is installed: the packages and what they depend on are only unpacked.
-$(HYGIENE)/unpacked:
-	rm -rf $(HYGIENE) && mkdir -p $(HYGIENE)/packages
-	apt-get update -qq || true
-	names=$$(apt-get --simulate --quiet --quiet --no-install-recommends install nginx-light apache2-bin | awk '/^Inst/ { print $$2 }') \
-	  && cd $(HYGIENE)/packages && apt-get -qq download $$names
-	for package in $(HYGIENE)/packages/*.deb; do dpkg-deb --extract $$package $(HYGIENE); done
-	rm -rf $(HYGIENE)/packages && touch $@
-
-.PHONY: test-backends
-test-backends: ## rate-limiting and ldap-auth before a real Redis and a real OpenLDAP (installs them from Debian's packages)
-	test -x /usr/bin/redis-server -a -x /usr/sbin/slapd || (apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server slapd)
-	cargo build --quiet --package proxy --bins
-	BACKENDS=redis,ldap cargo test --quiet --package proxy --test it -- backends
+# Nothing is installed and nothing started: what is missing on this machine, with what it depends on, is only unpacked.
+$(SERVERS)/unpacked:
+	@echo "unpacking $(PACKAGES) once, into $(SERVERS) (half a minute)"
+	rm -rf $(SERVERS) && mkdir -p $(SERVERS)/packages
+	apt-get update --quiet --quiet
+	cd $(SERVERS)/packages && apt-get --simulate --no-install-recommends install $(PACKAGES) \
+	  | awk '/^Inst/ { print $$2 }' | xargs --no-run-if-empty apt-get --quiet --quiet download
+	find $(SERVERS)/packages -name '*.deb' -exec dpkg-deb --extract {} $(SERVERS) \;
+	rm -rf $(SERVERS)/packages && touch $@
 
 .PHONY: fuzz
 fuzz: ## A long run of the fuzz targets (CASES=100000 inputs each)

@@ -1,7 +1,6 @@
 //! Real servers behind plugins: Redis that counts for rate-limiting, OpenLDAP that knows who ldap-auth asks for.
 //!
-//! They run where `BACKENDS` names them (`redis`, `ldap`; `make test-backends` installs both): there is no such server
-//! in the registries that tests may fetch from by themselves.
+//! They run under `make test-servers`, which `make test` does.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::debian;
 use crate::gateway::{Gateway, PATIENCE, exchange};
 
 /// A server of this test's own, ended with it.
@@ -46,10 +46,6 @@ impl Backend {
         }
         backend
     }
-}
-
-fn wanted(name: &str) -> bool {
-    std::env::var("BACKENDS").is_ok_and(|all| all.split(',').any(|one| one == name))
 }
 
 /// Answers every request with 200.
@@ -94,11 +90,11 @@ fn status(gateway: &Gateway, headers: &str) -> u16 {
 
 #[test]
 fn redis_counts_for_every_gateway_that_asks_it() {
-    if !wanted("redis") {
+    if !debian::servers() {
         return;
     }
     let redis = Backend::start(|port, folder| {
-        let mut command = Command::new("/usr/bin/redis-server");
+        let mut command = debian::program("usr/bin/redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--requirepass", "word", "--dir"]).arg(folder);
         command
@@ -138,22 +134,24 @@ const PEOPLE: &str = "dn: dc=test\nobjectClass: dcObject\nobjectClass: organizat
 
 #[test]
 fn a_directory_says_whose_password_is_right() {
-    if !wanted("ldap") {
+    if !debian::servers() {
         return;
     }
     let directory = Backend::start(|port, folder| {
-        let at = folder.display();
+        let (at, schema) = (folder.display(), debian::path("etc/ldap/schema/core.schema"));
+        let (schema, modules) = (schema.display(), debian::path("usr/lib/ldap"));
+        let modules = modules.display();
         let text = format!(
-            "include /etc/ldap/schema/core.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n\
+            "include {schema}\nmodulepath {modules}\nmoduleload back_mdb\n\
              pidfile {at}/pid\ndatabase mdb\nsuffix \"dc=test\"\ndirectory {at}\n"
         );
         let (config, people) = (folder.join("slapd.conf"), folder.join("people.ldif"));
         fs::write(&config, text).unwrap();
         fs::write(&people, PEOPLE).unwrap();
-        let mut add = Command::new("/usr/sbin/slapadd");
+        let mut add = debian::program("usr/sbin/slapadd");
         add.arg("-f").arg(&config).arg("-l").arg(&people);
         assert!(add.status().unwrap().success());
-        let mut command = Command::new("/usr/sbin/slapd");
+        let mut command = debian::program("usr/sbin/slapd");
         let address = format!("ldap://127.0.0.1:{port}");
         command.arg("-f").arg(&config).args(["-h", &address, "-d", "0"]);
         command

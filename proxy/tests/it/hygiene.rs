@@ -1,9 +1,8 @@
 //! Request smuggling: everything that is sent is refused, or goes on in one form that has one reading.
 //!
 //! Each case is sent through a raw socket to a gateway in front of a strict upstream, which refuses to guess: one doubt
-//! about what it was asked, and the case fails. The same cases run in front of node, and of the servers that
-//! `HYGIENE_UPSTREAMS` names (`nginx`, `apache2`; `make test-hygiene` gets them): there the requests that the server
-//! logged are counted.
+//! about what it was asked, and the case fails. The same cases run in front of node, and under `make test-servers` of nginx
+//! and Apache: there the requests that the server logged are counted.
 
 mod cases;
 mod servers;
@@ -12,6 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use crate::debian;
 use crate::gateway::{Gateway, PATIENCE, read_all, upstream};
 use cases::{CASES, Case};
 use servers::Server;
@@ -145,8 +145,8 @@ fn every_framing_is_refused_or_goes_on_in_one_form() {
 
 #[test]
 fn servers_behind_the_gateway_see_the_requests_that_it_let_through() {
-    let more = std::env::var("HYGIENE_UPSTREAMS").unwrap_or_default();
-    for name in ["node"].into_iter().chain(more.split(',').filter(|name| !name.is_empty())) {
+    let packaged = ["nginx", "apache2"].into_iter().filter(|_| debian::servers());
+    for name in ["node"].into_iter().chain(packaged) {
         let mut server = Server::start(name);
         let gateway = Gateway::before(server.port);
         let mut wrong = Vec::new();

@@ -8,6 +8,7 @@
 )]
 
 mod backends;
+mod debian;
 mod fuzz;
 mod gateway;
 mod gateway_api;

@@ -1,4 +1,4 @@
-//! Real servers that log what they are asked: node, and nginx and Apache where they are installed.
+//! Real servers that log what they are asked: node, and nginx and Apache where they are to be had.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::debian;
 use crate::gateway::PATIENCE;
 
 /// What node runs: it writes down every request once its body is there.
@@ -18,20 +19,6 @@ require("http").createServer((request, response) => {
   });
 }).listen(Number(port), "127.0.0.1");
 "#;
-
-/// A part of a Debian package: where it was unpacked (`HYGIENE_ROOT`), else where it is installed.
-fn installed(path: &str) -> PathBuf {
-    let unpacked = std::env::var_os("HYGIENE_ROOT").map(|root| PathBuf::from(root).join(path));
-    unpacked.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from("/").join(path))
-}
-
-/// A server of a Debian package, with the libraries that were unpacked beside it.
-fn debian(name: &str) -> Command {
-    let mut command = Command::new(installed(&format!("usr/sbin/{name}")));
-    let libraries = installed(&format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
-    command.env("LD_LIBRARY_PATH", libraries);
-    command
-}
 
 /// A running server; dropping it ends it.
 pub(super) struct Server {
@@ -75,12 +62,12 @@ impl Server {
                      server {{ listen 127.0.0.1:{port}; location / {{ return 200 ok; }} }} }}\n"
                 );
                 fs::write(folder.path().join("conf"), text).unwrap();
-                let mut command = debian("nginx");
+                let mut command = debian::program("usr/sbin/nginx");
                 command.arg("-c").arg(folder.path().join("conf")).arg("-p").arg(folder.path());
                 command
             }
             "apache2" => {
-                let modules = installed("usr/lib/apache2/modules");
+                let modules = debian::path("usr/lib/apache2/modules");
                 let modules = modules.display();
                 let text = format!(
                     "ServerRoot {at}\nServerName a\nListen 127.0.0.1:{port}\nPidFile {at}/pid\nErrorLog {at}/errors\nDocumentRoot {at}\n\
@@ -88,7 +75,7 @@ impl Server {
                      LogFormat \"%r\" asked\nCustomLog {at}/requests.log asked\n"
                 );
                 fs::write(folder.path().join("conf"), text).unwrap();
-                let mut command = debian("apache2");
+                let mut command = debian::program("usr/sbin/apache2");
                 command.arg("-X").arg("-f").arg(folder.path().join("conf"));
                 command
             }
