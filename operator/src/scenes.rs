@@ -21,6 +21,9 @@ use crate::watch::Stores;
 /// The shortest time between two scenes: an apply of many objects is one change.
 const FLOOR: Duration = Duration::from_millis(10);
 
+/// The pause before Secrets that could not be read are asked for again.
+const RETRY: Duration = Duration::from_secs(2);
+
 /// The newest scenes.
 #[derive(Clone, Debug)]
 pub struct Scenes {
@@ -45,17 +48,28 @@ impl Scenes {
                 () = shutdown.requested() => return Ok(()),
                 _ = ready.wait_for(|ready| *ready) => {}
             }
+            let mut shown = false;
             loop {
                 dirty.borrow_and_update();
-                let scene =
-                    Scene { snapshot: Arc::new(stores.snapshot()), changed_at: ticks.now() };
-                served.send_replace(Some(filter.within(&scene)));
-                all.send_replace(Some(scene));
+                let changed_at = ticks.now();
+                let mut snapshot = stores.snapshot();
+                let read = stores.secrets.read(&snapshot).await;
+                if read.changed {
+                    snapshot = stores.snapshot();
+                }
+                // Later a Secret that cannot be read keeps what it was; at first there is nothing to keep.
+                if read.complete || shown {
+                    shown = true;
+                    let scene = Scene { snapshot: Arc::new(snapshot), changed_at };
+                    served.send_replace(Some(filter.within(&scene)));
+                    all.send_replace(Some(scene));
+                }
                 // Biased: the end first.
                 tokio::select! {
                     biased;
                     () = shutdown.requested() => return Ok(()),
                     Ok(()) = dirty.changed() => {}
+                    () = sleep(RETRY), if !read.complete => {}
                 }
                 sleep(FLOOR).await;
             }

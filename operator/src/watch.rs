@@ -8,6 +8,7 @@
 mod catalog;
 mod follow;
 mod guarded;
+mod secrets;
 mod store;
 
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use tokio::sync::watch;
 
 use catalog::{Catalog, CustomKind};
 use follow::{Attention, Follow, Served};
+use secrets::Sealed;
+pub use secrets::{Read, Secrets};
 pub use store::Store;
 
 /// Secrets of these types are of no use to a gateway, or none of its business.
@@ -72,6 +75,8 @@ impl<K: Stored + Send + Sync + 'static> Part for Store<K> {
 #[derive(Clone)]
 pub struct Stores {
     parts: Arc<Vec<Arc<dyn Part>>>,
+    /// The Secrets, of which only those are read that something refers to.
+    pub secrets: Arc<Secrets>,
     /// The Services, which are also part of every snapshot.
     pub services: Arc<Store<core::Service>>,
     /// The fleets that people asked for.
@@ -127,8 +132,11 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, gate: Gate) -> Stores {
     let catalog = Arc::new(Catalog::new());
     let mut plan = Plan { client: client.clone(), kinds: catalog.watch(), starts: Vec::new() };
     let services = plan.part::<core::Service>();
+    let known = plan.sealed(Kind::Secret, SECRETS, || Sealed {});
+    let secrets = Arc::new(Secrets::new(client.clone(), known));
     let mut parts = plan.parts();
     parts.push(services.clone());
+    parts.push(secrets.clone());
     let fleets = plan.store(own::<ProxyFleet>(), None, Attention::Spec);
     let instances = plan.store(own::<ProxyInstance>(), None, Attention::Spec);
 
@@ -139,6 +147,7 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, gate: Gate) -> Stores {
         served: Served::Always(catalog::definitions()),
         fields: None,
         attention: Attention::All,
+        sealed: None,
         store: definitions,
         changed: Arc::new(move || catalog.refresh(&read)),
     };
@@ -149,8 +158,15 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, gate: Gate) -> Stores {
     let (dirty, dirty_seen) = watch::channel(0);
     let (ready, ready_seen) = watch::channel(false);
     let parts = Arc::new(parts);
-    let stores =
-        Stores { parts, services, fleets, instances, dirty: dirty_seen, ready: ready_seen };
+    let stores = Stores {
+        parts,
+        secrets,
+        services,
+        fleets,
+        instances,
+        dirty: dirty_seen,
+        ready: ready_seen,
+    };
     let seen = stores.clone();
     let changed: Changed = Arc::new(move || {
         dirty.send_modify(|tick| *tick += 1);
@@ -184,10 +200,31 @@ impl Plan {
         fields: Option<&'static str>,
         attention: Attention,
     ) -> Arc<Store<K>> {
+        self.follow((served, name), fields, attention, None)
+    }
+
+    /// Plans the store of a kind of which only the metadata is read.
+    fn sealed<K: DeserializeOwned + Send + Sync + 'static>(
+        &mut self,
+        kind: Kind,
+        fields: &'static str,
+        sealed: fn() -> K,
+    ) -> Arc<Store<K>> {
+        let served = self.served(kind);
+        self.follow((served, kind.name()), Some(fields), Attention::All, Some(sealed))
+    }
+
+    fn follow<K: DeserializeOwned + Send + Sync + 'static>(
+        &mut self,
+        (served, name): (Served, &'static str),
+        fields: Option<&'static str>,
+        attention: Attention,
+        sealed: Option<fn() -> K>,
+    ) -> Arc<Store<K>> {
         let store = Arc::new(Store::new(name));
         let (client, kept) = (self.client.clone(), store.clone());
         self.starts.push(Box::new(move |tasks, changed| {
-            let follow = Follow { client, served, fields, attention, store: kept, changed };
+            let follow = Follow { client, served, fields, attention, sealed, store: kept, changed };
             let shutdown = tasks.shutdown().clone();
             tasks.spawn(format!("watch {name}"), follow.run(shutdown));
         }));
@@ -197,11 +234,7 @@ impl Plan {
     /// Plans the store of a kind that a snapshot holds.
     fn part<K: Stored + DeserializeOwned + Send + Sync + 'static>(&mut self) -> Arc<Store<K>> {
         let kind = K::KIND;
-        let fields = match kind {
-            Kind::Secret => Some(SECRETS),
-            Kind::ConfigMap => Some(CONFIG_MAPS),
-            _ => None,
-        };
+        let fields = (kind == Kind::ConfigMap).then_some(CONFIG_MAPS);
         // The addresses of a load balancer stand in the status of its Service.
         let attention = if kind == Kind::Service { Attention::All } else { Attention::Spec };
         self.store::<K>((self.served(kind), kind.name()), fields, attention)
@@ -219,7 +252,6 @@ impl Plan {
     fn parts(&mut self) -> Vec<Arc<dyn Part>> {
         vec![
             self.part::<core::Namespace>(),
-            self.part::<core::Secret>(),
             self.part::<core::ConfigMap>(),
             self.part::<discovery::EndpointSlice>(),
             self.part::<networking::IngressClass>(),

@@ -9,6 +9,7 @@ mod index;
 mod load;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use directory::Directory;
 pub use grants::GrantFrom;
 pub use index::Index;
 pub use load::{Ignored, Loader};
+pub use wanted::{Wanted, is_offered};
 
 /// The objects of one kind, ordered by namespace and name.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! The task that keeps one store up to date, whatever its kind.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::core::ApiResource;
+use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use runtime::Shutdown;
@@ -99,6 +98,19 @@ impl Served {
     }
 }
 
+/// An event about metadata as one about objects.
+fn seal<K>(event: Event<PartialObjectMeta<Guarded<K>>>, sealed: fn() -> K) -> Event<Guarded<K>> {
+    let whole =
+        |partial: PartialObjectMeta<Guarded<K>>| Guarded::sealed(partial.metadata, sealed());
+    match event {
+        Event::Apply(partial) => Event::Apply(whole(partial)),
+        Event::Delete(partial) => Event::Delete(whole(partial)),
+        Event::Init => Event::Init,
+        Event::InitApply(partial) => Event::InitApply(whole(partial)),
+        Event::InitDone => Event::InitDone,
+    }
+}
+
 /// Keeps one store up to date.
 pub(super) struct Follow<K> {
     /// The way to the API server.
@@ -109,6 +121,8 @@ pub(super) struct Follow<K> {
     pub(super) fields: Option<&'static str>,
     /// Which changes are reported.
     pub(super) attention: Attention,
+    /// What stands for an object of which only the metadata is asked for; whole objects are asked for without.
+    pub(super) sealed: Option<fn() -> K>,
     /// Where the objects go.
     pub(super) store: Arc<Store<K>>,
     /// Called after each change that is worth a look.
@@ -155,7 +169,16 @@ impl<K: DeserializeOwned + Send + Sync + 'static> Follow<K> {
         if let Some(fields) = self.fields {
             config = config.fields(fields);
         }
-        let mut events = pin!(watcher(api.clone(), config).default_backoff());
+        let mut events = match self.sealed {
+            None => watcher(api.clone(), config).default_backoff().boxed(),
+            Some(sealed) => {
+                // An interface of partial objects asks for nothing but metadata.
+                let partial: Api<PartialObjectMeta<Guarded<K>>> =
+                    Api::all_with(self.client.clone(), resource);
+                let events = watcher(partial, config).default_backoff();
+                events.map(move |event| event.map(|event| seal(event, sealed))).boxed()
+            }
+        };
         let (mut list, mut failing) = (Vec::new(), false);
         while let Some(event) = events.next().await {
             let event = match event {

@@ -21,6 +21,11 @@ pub(super) struct Guarded<K> {
 }
 
 impl<K> Guarded<K> {
+    /// An object of which only the metadata was asked for.
+    pub(super) fn sealed(meta: ObjectMeta, object: K) -> Self {
+        Self { meta, object: Ok(Arc::new(object)) }
+    }
+
     /// The object, or what is wrong with it.
     pub(super) fn into_parts(self) -> (ObjectMeta, Result<Arc<K>, Arc<str>>) {
         (self.meta, self.object)

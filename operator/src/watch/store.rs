@@ -86,6 +86,16 @@ impl<K> Store<K> {
         (objects, unreadable)
     }
 
+    /// What `look` makes of the metadata of all objects.
+    pub(super) fn metadata<T>(
+        &self,
+        look: impl FnMut(&ObjectMeta) -> Option<T>,
+    ) -> std::vec::IntoIter<T> {
+        let mut look = look;
+        let found: Vec<T> = self.lock().values().filter_map(|entry| look(&entry.meta)).collect();
+        found.into_iter()
+    }
+
     /// Takes in one object. Returns whether somebody should look again.
     pub(super) fn apply(&self, object: Guarded<K>, attention: Attention) -> bool {
         let (key, entry) = split(object);

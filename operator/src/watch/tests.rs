@@ -22,6 +22,10 @@ struct World {
     watches: Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<String>>>>,
     /// The path whose lists are wrongly empty, and how often a doubter asked for one object.
     emptied: Arc<Mutex<Option<(String, usize)>>>,
+    /// Single objects by path.
+    objects: Arc<Mutex<BTreeMap<String, Value>>>,
+    /// Every path that was asked for with what was accepted.
+    asked: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl World {
@@ -43,6 +47,13 @@ impl World {
 
     fn answer(&self, request: &Request<Body>) -> Response<Answer> {
         let (path, query) = (request.uri().path().to_owned(), request.uri().query());
+        let accept = request.headers().get("accept").map(|value| value.to_str().unwrap());
+        let asked = (path.clone(), accept.unwrap_or_default().to_owned());
+        self.asked.lock().unwrap().push(asked);
+        if let Some(object) = self.objects.lock().unwrap().get(&path) {
+            let whole = http_body_util::Full::from(serde_json::to_vec(object).unwrap());
+            return Response::new(whole.map_err(|never| match never {}).boxed_unsync());
+        }
         if query.is_some_and(|query| query.contains("watch=true")) {
             let (sender, receiver) = mpsc::unbounded_channel::<String>();
             self.watches.lock().unwrap().insert(path, sender);
@@ -77,6 +88,7 @@ impl World {
 
 const INGRESSES: &str = "/apis/networking.k8s.io/v1/ingresses";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const SECRETS_PATH: &str = "/api/v1/secrets";
 const PLUGINS: &str = "/apis/configuration.konghq.com/v1/kongplugins";
 
 fn ingress(name: &str, spec: &Value) -> Value {
@@ -149,6 +161,73 @@ async fn optional_kind_appears_and_vanishes_with_its_definition() {
     until(&stores, |seen| seen.kong_plugins.len() == 1).await;
     world.send(DEFINITIONS, "DELETED", &plugin_definition()).await;
     until(&stores, |seen| seen.kong_plugins.is_empty()).await;
+}
+
+/// A Secret without contents, as metadata alone is told.
+fn sealed(name: &str, version: &str, labels: &Value) -> Value {
+    let metadata = json!({
+        "name": name, "namespace": "shop", "uid": name, "resourceVersion": version, "labels": labels,
+    });
+    json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata })
+}
+
+/// Puts a Secret where it is read by name.
+fn place(world: &World, name: &str, version: &str, value: &str) {
+    let path = format!("/api/v1/namespaces/shop/secrets/{name}");
+    let metadata = json!({ "name": name, "namespace": "shop", "resourceVersion": version });
+    let secret = json!({ "metadata": metadata, "data": { "value": value } });
+    world.objects.lock().unwrap().insert(path, secret);
+}
+
+fn values(stores: &Stores) -> Vec<(String, Vec<u8>)> {
+    let all = stores.snapshot();
+    let value = |secret: &core::Secret| secret.data.as_ref().unwrap()["value"].0.clone();
+    let named = |secret: &core::Secret| secret.metadata.name.clone().unwrap();
+    all.secrets.iter().map(|secret| (named(secret), value(secret))).collect()
+}
+
+#[tokio::test]
+async fn contents_of_secrets_are_read_only_where_something_refers_to_them() {
+    let world = World::default();
+    let tls = json!({ "tls": [{ "hosts": ["shop.example"], "secretName": "shop-tls" }] });
+    world.put(INGRESSES, vec![ingress("web", &tls)]);
+    let key = json!({ "konghq.com/credential": "key-auth" });
+    let listed = [
+        sealed("shop-tls", "1", &json!({})),
+        sealed("other", "1", &json!({})),
+        sealed("key", "1", &key),
+    ];
+    world.put(SECRETS_PATH, listed.to_vec());
+    for name in ["shop-tls", "other", "key"] {
+        place(&world, name, "1", "b25l");
+    }
+    let (_tasks, stores, _readiness) = start(&world);
+    stores.ready.clone().wait_for(|ready| *ready).await.unwrap();
+    assert!(values(&stores).is_empty(), "contents before anybody asked");
+    let read = stores.secrets.read(&stores.snapshot()).await;
+    assert!(read.changed && read.complete);
+    let both = vec![("key".to_owned(), b"one".to_vec()), ("shop-tls".to_owned(), b"one".to_vec())];
+    assert_eq!(values(&stores), both);
+    assert!(!stores.secrets.read(&stores.snapshot()).await.changed, "what is read is read once");
+
+    place(&world, "shop-tls", "2", "dHdv");
+    let mut dirty = stores.dirty.clone();
+    dirty.borrow_and_update();
+    world.send(SECRETS_PATH, "MODIFIED", &sealed("shop-tls", "2", &json!({}))).await;
+    dirty.changed().await.unwrap();
+    assert!(stores.secrets.read(&stores.snapshot()).await.changed);
+    assert_eq!(values(&stores)[1], ("shop-tls".to_owned(), b"two".to_vec()));
+
+    world.send(INGRESSES, "DELETED", &ingress("web", &tls)).await;
+    until(&stores, |seen| seen.ingresses.is_empty()).await;
+    assert!(stores.secrets.read(&stores.snapshot()).await.changed);
+    assert_eq!(values(&stores).len(), 1, "what nothing refers to is forgotten");
+
+    let asked = world.asked.lock().unwrap();
+    assert!(asked.iter().all(|(path, _)| !path.ends_with("/other")), "{asked:?}");
+    let lists = asked.iter().filter(|(path, _)| path == SECRETS_PATH);
+    let partial = |accept: &str| accept.contains("PartialObjectMetadata");
+    assert!(lists.clone().count() > 0 && lists.clone().all(|(_, accept)| partial(accept)));
 }
 
 #[tokio::test]

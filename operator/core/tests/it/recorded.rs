@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use operator_core::object::{Kind, Object as _};
 use operator_core::options::{Gate, Options, RouterFlavor};
 use operator_core::outcome::Verdict;
-use operator_core::snapshot::{Loader, Snapshot};
+use operator_core::snapshot::{Loader, Snapshot, is_offered};
 use operator_core::translate::{Translation, translate};
 use serde_json::Value;
 
@@ -260,4 +261,32 @@ fn recorded_cases_are_equal_or_listed() {
     let reached: Vec<_> = open.difference(&failing).collect();
     assert!(broken.is_empty(), "no longer as recorded (CASE=name shows it): {broken:?}");
     assert!(reached.is_empty(), "reached, take them off open.txt: {reached:?}");
+}
+
+/// Contents of Secrets that nothing refers to are never read, so nothing may depend on them.
+#[test]
+fn secrets_that_nothing_refers_to_change_nothing() {
+    let mut left_out = 0;
+    for case in cases() {
+        let whole = snapshot(&case);
+        let wanted = whole.wanted_secrets();
+        let mut kept = BTreeSet::new();
+        for secret in &whole.secrets {
+            let key = (secret.namespace().to_owned(), secret.name().to_owned());
+            if wanted.contains(&key) || is_offered(&secret.metadata) {
+                kept.insert(secret.reference());
+            }
+        }
+        left_out += whole.secrets.len() - kept.len();
+        let read = whole.filtered(|object| object.kind != Kind::Secret || kept.contains(object));
+        for (_, flavor) in FLAVORS {
+            let options = options(&case, flavor);
+            let (all, some) = (translate(&whole, &options), translate(&read, &options));
+            assert_eq!(all.outcomes, some.outcomes, "{case:?}");
+            let json =
+                |translation: &Translation| serde_json::to_value(&translation.config).unwrap();
+            assert_eq!(json(&all), json(&some), "{case:?}");
+        }
+    }
+    assert!(left_out > 0, "no case holds a Secret that nothing refers to");
 }
