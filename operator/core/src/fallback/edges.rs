@@ -2,10 +2,12 @@
 //!
 //! Where the translation itself copes with an absent object (TLS Secrets, authorities, default
 //! backends, consumer groups) there is no edge: what would be left out with it can go on without.
+//! Nor is there one to what never becomes an entity, and so is never refused (grants, parameters of classes).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::networking::v1::{Ingress, IngressBackend};
+use serde_json::Value;
 
 use crate::annotations;
 use crate::gateway_api as gateway;
@@ -28,6 +30,41 @@ impl Edges<'_> {
         self.all.entry(dependency).or_default().insert(object.reference());
     }
 
+    /// Notes that `object` depends on a plugin: that of the namespace, else that of the cluster.
+    fn on_plugin<K: Object>(&mut self, object: &K, namespace: &str, name: &str) {
+        if self.snapshot.kong_plugins.get(namespace, name).is_some() {
+            self.on(object, Kind::KongPlugin, namespace, name);
+        } else {
+            self.on(object, Kind::KongClusterPlugin, "", name);
+        }
+    }
+
+    /// Notes the plugins that filters of a route name.
+    fn filters<'f, K: Object>(
+        &mut self,
+        route: &K,
+        filters: impl Iterator<Item = &'f gateway::HttpFilter>,
+    ) {
+        for named in filters.filter_map(|filter| filter.extension_ref.as_ref()) {
+            if named.kind == Kind::KongPlugin.name() {
+                self.on_plugin(route, route.namespace(), &named.name);
+            }
+        }
+    }
+
+    /// Notes the vaults that a plugin's configuration refers to.
+    fn vaults<K: Object>(&mut self, plugin: &K, config: Option<&Value>) {
+        let mut prefixes = BTreeSet::new();
+        if let Some(config) = config {
+            referred(config, &mut prefixes);
+        }
+        for vault in &self.snapshot.kong_vaults {
+            if prefixes.contains(vault.spec.prefix.as_str()) {
+                self.on(plugin, Kind::KongVault, "", vault.name());
+            }
+        }
+    }
+
     /// Notes what the annotations of `object` name.
     fn annotated<K: Object>(&mut self, object: &K) {
         if object.meta().annotations.is_none() {
@@ -36,11 +73,7 @@ impl Edges<'_> {
         let value = |key: &str| object.annotation(key).unwrap_or_default().to_owned();
         for item in annotations::list(&value("konghq.com/plugins")) {
             let (namespace, name) = item.split_once(':').unwrap_or((object.namespace(), item));
-            if self.snapshot.kong_plugins.get(namespace, name).is_some() {
-                self.on(object, Kind::KongPlugin, namespace, name);
-            } else {
-                self.on(object, Kind::KongClusterPlugin, "", name);
-            }
+            self.on_plugin(object, namespace, name);
         }
         let own = [
             ("konghq.com/upstream-policy", Kind::KongUpstreamPolicy),
@@ -88,6 +121,19 @@ impl Edges<'_> {
     }
 }
 
+/// The prefixes of the vaults that texts like `{vault://prefix/key}` refer to.
+fn referred<'v>(value: &'v Value, prefixes: &mut BTreeSet<&'v str>) {
+    match value {
+        Value::String(text) => {
+            let path = text.strip_prefix("{vault://").and_then(|rest| rest.split('/').next());
+            prefixes.extend(path);
+        }
+        Value::Array(items) => items.iter().for_each(|item| referred(item, prefixes)),
+        Value::Object(fields) => fields.values().for_each(|field| referred(field, prefixes)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// All edges of a snapshot.
 pub(super) fn dependants(snapshot: &Snapshot) -> Dependants {
     let mut edges = Edges { snapshot, all: Dependants::new() };
@@ -102,6 +148,7 @@ pub(super) fn dependants(snapshot: &Snapshot) -> Dependants {
 
 fn plugins(edges: &mut Edges<'_>) {
     for plugin in &edges.snapshot.kong_plugins {
+        edges.vaults(&**plugin, plugin.config.as_ref());
         let patches = plugin.config_patches.iter().map(|patch| &patch.value_from);
         for source in plugin.config_from.iter().chain(patches) {
             let name = &source.secret_key_ref.name;
@@ -109,6 +156,7 @@ fn plugins(edges: &mut Edges<'_>) {
         }
     }
     for plugin in &edges.snapshot.kong_cluster_plugins {
+        edges.vaults(&**plugin, plugin.config.as_ref());
         let patches = plugin.config_patches.iter().map(|patch| &patch.value_from);
         for source in plugin.config_from.iter().chain(patches) {
             let key = &source.secret_key_ref;
@@ -159,9 +207,13 @@ fn kong(edges: &mut Edges<'_>) {
 
 fn routes(edges: &mut Edges<'_>) {
     for route in &edges.snapshot.http_routes {
+        let rules = route.spec.rules.iter();
+        edges.filters(&**route, rules.flat_map(|rule| &rule.filters));
         edges.backends(&**route, route.spec.rules.iter().flat_map(|rule| &rule.backend_refs));
     }
     for route in &edges.snapshot.grpc_routes {
+        let rules = route.spec.rules.iter();
+        edges.filters(&**route, rules.flat_map(|rule| &rule.filters));
         edges.backends(&**route, route.spec.rules.iter().flat_map(|rule| &rule.backend_refs));
     }
     for route in &edges.snapshot.tcp_routes {
@@ -172,5 +224,47 @@ fn routes(edges: &mut Edges<'_>) {
     }
     for route in &edges.snapshot.tls_routes {
         edges.backends(&**route, route.spec.rules.iter().flat_map(|rule| &rule.backend_refs));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::snapshot::Loader;
+
+    #[test]
+    fn plugins_depend_on_their_vaults_and_routes_on_the_plugins_of_their_filters() {
+        let mut loader = Loader::new();
+        for object in [
+            json!({
+                "apiVersion": "configuration.konghq.com/v1alpha1", "kind": "KongVault",
+                "metadata": {"name": "house"}, "spec": {"backend": "env", "prefix": "our-house"},
+            }),
+            json!({
+                "apiVersion": "configuration.konghq.com/v1", "kind": "KongPlugin",
+                "metadata": {"name": "session", "namespace": "shop"}, "plugin": "session",
+                "config": {"secret": "{vault://our-house/secret}", "other": ["{vault://env/x}"]},
+            }),
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+                "metadata": {"name": "web", "namespace": "shop"},
+                "spec": {"rules": [{"filters": [{
+                    "type": "ExtensionRef",
+                    "extensionRef": {
+                        "group": "configuration.konghq.com", "kind": "KongPlugin", "name": "session",
+                    },
+                }]}]},
+            }),
+        ] {
+            loader.document("test", object);
+        }
+        let all = dependants(&loader.finish().0);
+        let vault = ObjectRef::new(Kind::KongVault, "", "house");
+        let plugin = ObjectRef::new(Kind::KongPlugin, "shop", "session");
+        let route = ObjectRef::new(Kind::HttpRoute, "shop", "web");
+        assert_eq!(all.get(&vault), Some(&BTreeSet::from([plugin.clone()])));
+        assert_eq!(all.get(&plugin), Some(&BTreeSet::from([route])));
     }
 }
