@@ -4,76 +4,20 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::net::TcpStream;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::debian;
-use crate::gateway::{Gateway, PATIENCE, exchange};
-
-/// A server of this test's own, ended with it.
-struct Backend {
-    process: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Backend {
-    /// Starts a server in a folder of its own.
-    fn start(command: impl Fn(u16, &Path) -> Command) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = command(port, folder.path());
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let backend = Self { process, port, _folder: folder };
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "the server does not listen");
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        backend
-    }
-}
-
-/// Answers every request with 200.
-fn upstream() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let mut read = Vec::new();
-                let mut byte = [0];
-                while !read.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
-                    read.push(byte[0]);
-                }
-                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
-                // The gateway may have gone.
-                let _ = stream.write_all(answer);
-            });
-        }
-    });
-    port
-}
+use crate::debian::{self, Server};
+use crate::gateway::{Gateway, answering, exchange, split};
 
 /// A gateway with one plugin on its only service.
 fn gateway(plugin: &str, config: &Value) -> Gateway {
     let gateway = Gateway::start(&[]);
     let document = json!({ "_format_version": "3.0", "services": [{
-        "name": "s", "url": format!("http://127.0.0.1:{}", upstream()), "retries": 0,
+        "name": "s", "url": format!("http://127.0.0.1:{}", answering()), "retries": 0,
         "routes": [{ "name": "r", "paths": ["/"] }],
         "plugins": [{ "name": plugin, "config": config }],
     }]});
@@ -84,8 +28,7 @@ fn gateway(plugin: &str, config: &Value) -> Gateway {
 /// The status that the gateway answers with.
 fn status(gateway: &Gateway, headers: &str) -> u16 {
     let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n");
-    let answer = exchange(gateway.proxy, request.as_bytes()).unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
+    split(&exchange(gateway.proxy, request.as_bytes()).unwrap()).0
 }
 
 #[test]
@@ -93,7 +36,7 @@ fn redis_counts_for_every_gateway_that_asks_it() {
     if !debian::servers() {
         return;
     }
-    let redis = Backend::start(|port, folder| {
+    let redis = Server::start(|port, folder| {
         let mut command = debian::program("usr/bin/redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--requirepass", "word", "--dir"]).arg(folder);
@@ -137,7 +80,7 @@ fn a_directory_says_whose_password_is_right() {
     if !debian::servers() {
         return;
     }
-    let directory = Backend::start(|port, folder| {
+    let directory = Server::start(|port, folder| {
         let (at, schema) = (folder.display(), debian::path("etc/ldap/schema/core.schema"));
         let (schema, modules) = (schema.display(), debian::path("usr/lib/ldap"));
         let modules = modules.display();

@@ -195,3 +195,12 @@ pub(crate) fn upstream(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16
     });
     port
 }
+
+/// An upstream that answers every request without a body with 200, for as long as a connection lasts.
+pub(crate) fn answering() -> u16 {
+    upstream(|mut stream| {
+        while matches!(stream.read(&mut [0; 4096]), Ok(read) if read > 0) {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    })
+}

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use crate::debian;
 use crate::gateway::{Gateway, PATIENCE, read_all, upstream};
 use cases::{CASES, Case};
-use servers::Server;
+use servers::Logging;
 
 /// What a strict server was asked, or what it could not be sure of.
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -147,8 +147,8 @@ fn every_framing_is_refused_or_goes_on_in_one_form() {
 fn servers_behind_the_gateway_see_the_requests_that_it_let_through() {
     let packaged = ["nginx", "apache2"].into_iter().filter(|_| debian::servers());
     for name in ["node"].into_iter().chain(packaged) {
-        let mut server = Server::start(name);
-        let gateway = Gateway::before(server.port);
+        let mut server = Logging::start(name);
+        let gateway = Gateway::before(server.port());
         let mut wrong = Vec::new();
         for case in CASES {
             let statuses = statuses(&gateway, case);

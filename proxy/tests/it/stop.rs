@@ -3,17 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::gateway::{Gateway, PATIENCE, read_all, upstream};
+use crate::gateway::{Gateway, PATIENCE, answering, read_all};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-fn answering() -> u16 {
-    upstream(|mut stream| {
-        while matches!(stream.read(&mut [0; 4096]), Ok(read) if read > 0) {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        }
-    })
-}
 
 /// A connection that has been used once and waits.
 fn kept(gateway: &Gateway) -> TcpStream {
