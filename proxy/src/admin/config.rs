@@ -1,7 +1,7 @@
 //! `/config`: the whole configuration, in and out.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -99,18 +99,22 @@ pub(super) fn restore(flavor: Flavor, kept: &Kept) -> Result<Declared, Rejection
     Ok(declared)
 }
 
-/// What tells this program, judging routes of this flavor, from every other: one that was built anew is another.
-fn judge_mark(flavor: Flavor) -> String {
+/// Size and time of the file that this program was started from. It is looked at once: later another program may stand there.
+static BUILT: LazyLock<String> = LazyLock::new(|| {
     let program = std::env::current_exe().and_then(std::fs::metadata);
     let built = program.and_then(|program| Ok((program.len(), program.modified()?)));
     let built =
         built.map(|(size, time)| (size, time.duration_since(UNIX_EPOCH).unwrap_or_default()));
     // Without a way to tell, every start judges again.
-    let built = built.map_or_else(
+    built.map_or_else(
         |_| uuid::Uuid::new_v4().to_string(),
         |(size, time)| format!("{size} {}", time.as_nanos()),
-    );
-    format!("{PRODUCT} {} {built}", flavor.as_str())
+    )
+});
+
+/// What tells this program, judging routes of this flavor, from every other: one that was built anew is another.
+fn judge_mark(flavor: Flavor) -> String {
+    format!("{PRODUCT} {} {}", flavor.as_str(), *BUILT)
 }
 
 /// What decoding needs from this gateway.

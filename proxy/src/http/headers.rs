@@ -382,17 +382,10 @@ pub fn strip_answer(headers: &mut HeaderMap) {
         }
     }
     // One look over an answer's few headers is cheaper than a removal for each of these.
-    if headers.keys().any(ends_here) {
+    if headers.keys().any(|name| ENDS_HERE.contains(name)) {
         for name in &ENDS_HERE {
             headers.remove(name);
         }
-    }
-}
-
-fn ends_here(name: &HeaderName) -> bool {
-    match *name {
-        header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TRAILER => true,
-        _ => name.as_str() == "keep-alive" || name.as_str().starts_with("x-accel-"),
     }
 }
 
