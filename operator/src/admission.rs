@@ -16,6 +16,7 @@ use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview
 use operator_core::admission::{Proposal, Review, review};
 use operator_core::object::{Kind, ObjectRef};
 use operator_core::options::{Engine, Options};
+use operator_core::revision::Dialect;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -95,9 +96,8 @@ impl Webhook {
         for fleet in self.fleets.borrow().values() {
             let options = fleet.options.borrow();
             // Until a proxy was seen, the fleet is taken for one of our own.
-            let view = fleet.view.borrow();
-            let nodes = view.instances.values().filter_map(|instance| instance.node.as_ref());
-            let mut engines: Vec<Engine> = nodes.map(|node| node.dialect.engine()).collect();
+            let dialects = fleet.view.borrow().dialects();
+            let mut engines: Vec<Engine> = dialects.into_iter().map(Dialect::engine).collect();
             if engines.is_empty() {
                 engines.push(options.engine);
             }

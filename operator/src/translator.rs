@@ -284,7 +284,7 @@ impl Translator {
         let words = blame::words(&blame.refusal);
         let options = self.inputs.options.borrow().clone();
         let refused = if options.on(Gate::FallbackConfiguration) {
-            let guilty = blame::guilty(&blame.refusal, body.map(|body| &**body));
+            let guilty = blame::guilty(&blame.refusal.entities, body.map(|body| &**body));
             let configured =
                 last.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Configured);
             Refused {
@@ -327,11 +327,7 @@ async fn proof(view: &mut watch::Receiver<Arc<FleetView>>, wanted: Option<u64>) 
 /// Waits until the instances speak other dialects than these.
 async fn other_dialects(view: &mut watch::Receiver<Arc<FleetView>>, known: &mut BTreeSet<Dialect>) {
     loop {
-        let spoken: BTreeSet<Dialect> = {
-            let view = view.borrow_and_update();
-            let nodes = view.instances.values().filter_map(|instance| instance.node.as_ref());
-            nodes.map(|node| node.dialect).collect()
-        };
+        let spoken = view.borrow_and_update().dialects();
         if !spoken.is_empty() && spoken != *known {
             *known = spoken;
             return;

@@ -28,12 +28,6 @@ impl Proposal {
         loader.document("", document);
         Self { object, snapshot: loader.finish().0 }
     }
-
-    /// The object that would be written.
-    #[must_use]
-    pub fn object(&self) -> &ObjectRef {
-        &self.object
-    }
 }
 
 /// The answer to a proposal.
@@ -49,9 +43,8 @@ pub struct Review {
 #[must_use]
 pub fn review(snapshot: &Snapshot, proposal: &Proposal, fleets: &[Options]) -> Review {
     let kind = proposal.object.kind;
-    let before = snapshot.filtered(|object| {
-        object.kind == kind && *object == proposal.object || bears_on(kind, object.kind)
-    });
+    let before =
+        snapshot.filtered(|object| *object == proposal.object || bears_on(kind, object.kind));
     let after = before.with(&proposal.snapshot);
     let mut review = Review::default();
     let mut denials = Vec::new();
@@ -61,7 +54,7 @@ pub fn review(snapshot: &Snapshot, proposal: &Proposal, fleets: &[Options]) -> R
         let elsewhere = judged.iter().any(|outcome| is_cause(outcome, proposal));
         for outcome in judged {
             let own = outcome.object == proposal.object;
-            let news = !held.contains(&outcome);
+            let news = !is_among(&outcome, &held);
             match &outcome.verdict {
                 Verdict::Rejected { reason, message }
                     if news && !elsewhere && bars(&outcome, *reason) =>
@@ -84,6 +77,12 @@ pub fn review(snapshot: &Snapshot, proposal: &Proposal, fleets: &[Options]) -> R
     }
     review.denied = (!denials.is_empty()).then(|| denials.join("; "));
     review
+}
+
+/// Whether the same was said before; outcomes come in the order of their objects.
+fn is_among(outcome: &Outcome, held: &[Outcome]) -> bool {
+    let at = held.binary_search_by(|one| one.object.cmp(&outcome.object)).ok();
+    at.and_then(|at| held.get(at)) == Some(outcome)
 }
 
 fn add(texts: &mut Vec<String>, text: String) {

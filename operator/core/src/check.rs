@@ -5,19 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use kong::declarative::{self, Lenient, Rejection, Violations};
+use kong::declarative::{self, Lenient, Violations};
 use kong::model::{Document, Plugin, Service};
 use kong::schema::Flavor;
 
 use crate::fallback::blame;
-use crate::fleet::event::{Refusal, RefusalCause, RefusedEntity};
+use crate::fleet::event::RefusedEntity;
 use crate::object::ObjectRef;
 use crate::options::{Engine, Options, RouterFlavor};
 use crate::outcome::{Outcome, Reason, Verdict};
 use crate::snapshot::Snapshot;
 use crate::translate::translate;
 
-/// One verdict for each object of `snapshot` that a translation looks at, the refusals of gateways included.
+/// One verdict for each object of `snapshot` that a translation looks at, the refusals of gateways included, in the order
+/// of the objects.
 #[must_use]
 pub fn check(snapshot: &Snapshot, options: &Options) -> Vec<Outcome> {
     // Lists of paths are judged by their schema alone; expressions need the gateway's engine.
@@ -65,17 +66,11 @@ fn refusals(config: &Document, options: &Options) -> BTreeMap<ObjectRef, String>
     };
     match declarative::decode(&text, &context) {
         Ok(_) => BTreeMap::new(),
-        Err(rejection) => blame::guilty(&refusal(&rejection, options), Some(&text)),
-    }
-}
-
-fn refusal(rejection: &Rejection, options: &Options) -> Refusal {
-    let entities = rejection.violations().iter().filter_map(|found| entity(found, options));
-    Refusal {
-        cause: RefusalCause::Invalid,
-        status: 400,
-        message: String::new(),
-        entities: entities.collect(),
+        Err(rejection) => {
+            let found = rejection.violations().iter();
+            let entities: Vec<_> = found.filter_map(|one| entity(one, options)).collect();
+            blame::guilty(&entities, Some(&text))
+        }
     }
 }
 

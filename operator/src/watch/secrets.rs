@@ -62,16 +62,15 @@ impl Secrets {
     }
 
     /// What is to be read, with the version that is known; everything that is due no more is forgotten.
-    fn due(&self, wanted: &Wanted) -> Due {
-        let known: BTreeMap<Key, Option<String>> = self
-            .known
-            .metadata(|meta| {
-                let text = |field: &Option<String>| field.clone().unwrap_or_default();
-                let key = (text(&meta.namespace), text(&meta.name));
-                let due = wanted.contains(&key) || is_offered(meta);
-                due.then(|| (key, meta.resource_version.clone()))
-            })
-            .collect();
+    fn due(&self, wanted: &Wanted<'_>) -> Due {
+        let known = self.known.metadata(|meta| {
+            let namespace = meta.namespace.as_deref().unwrap_or_default();
+            let name = meta.name.as_deref().unwrap_or_default();
+            let due = wanted.contains(&(namespace, name)) || is_offered(meta);
+            let key = || (namespace.to_owned(), name.to_owned());
+            due.then(|| (key(), meta.resource_version.clone()))
+        });
+        let known: BTreeMap<Key, Option<String>> = known.into_iter().collect();
         let mut opened = self.lock();
         let before = opened.len();
         opened.retain(|key, _| known.contains_key(key));

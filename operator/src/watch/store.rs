@@ -87,13 +87,8 @@ impl<K> Store<K> {
     }
 
     /// What `look` makes of the metadata of all objects.
-    pub(super) fn metadata<T>(
-        &self,
-        look: impl FnMut(&ObjectMeta) -> Option<T>,
-    ) -> std::vec::IntoIter<T> {
-        let mut look = look;
-        let found: Vec<T> = self.lock().values().filter_map(|entry| look(&entry.meta)).collect();
-        found.into_iter()
+    pub(super) fn metadata<T>(&self, mut look: impl FnMut(&ObjectMeta) -> Option<T>) -> Vec<T> {
+        self.lock().values().filter_map(|entry| look(&entry.meta)).collect()
     }
 
     /// Takes in one object. Returns whether somebody should look again.

@@ -96,6 +96,22 @@ pub struct KongClusterPlugin {
     pub status: Option<Conditions>,
 }
 
+impl KongPlugin {
+    /// The keys of Secrets that the configuration comes from, as a whole and in parts.
+    pub fn secret_keys(&self) -> impl Iterator<Item = &SecretKey> {
+        let parts = self.config_patches.iter().map(|patch| &patch.value_from);
+        self.config_from.iter().chain(parts).map(|from| &from.secret_key_ref)
+    }
+}
+
+impl KongClusterPlugin {
+    /// The keys of Secrets that the configuration comes from, as a whole and in parts.
+    pub fn secret_keys(&self) -> impl Iterator<Item = &NamespacedSecretKey> {
+        let parts = self.config_patches.iter().map(|patch| &patch.value_from);
+        self.config_from.iter().chain(parts).map(|from| &from.secret_key_ref)
+    }
+}
+
 /// Where a namespaced plugin's value comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

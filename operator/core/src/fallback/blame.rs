@@ -12,10 +12,10 @@ use crate::object::{Kind, ObjectRef};
 
 /// The objects behind the refused entities, with what is wrong.
 #[must_use]
-pub fn guilty(refusal: &Refusal, body: Option<&[u8]>) -> BTreeMap<ObjectRef, String> {
+pub fn guilty(entities: &[RefusedEntity], body: Option<&[u8]>) -> BTreeMap<ObjectRef, String> {
     let document = body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or(Value::Null);
     let mut guilty: BTreeMap<ObjectRef, String> = BTreeMap::new();
-    for entity in &refusal.entities {
+    for entity in entities {
         let Some(object) = behind(entity, &document) else { continue };
         let why = words_about(entity);
         guilty.entry(object).or_insert(why);
@@ -79,16 +79,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fleet::event::RefusalCause;
-
-    fn refusal(entity: RefusedEntity) -> Refusal {
-        Refusal {
-            cause: RefusalCause::Invalid,
-            status: 400,
-            message: "declarative config is invalid".into(),
-            entities: vec![entity],
-        }
-    }
 
     fn entity(id: Option<&str>, name: Option<&str>, tags: &[&str]) -> RefusedEntity {
         RefusedEntity {
@@ -105,7 +95,7 @@ mod tests {
 
     #[test]
     fn echoed_tags_lead_to_the_object() {
-        let guilty = guilty(&refusal(entity(None, Some("r"), &TAGS)), None);
+        let guilty = guilty(&[entity(None, Some("r"), &TAGS)], None);
         let object = ObjectRef::new(Kind::Ingress, "shop", "web");
         assert_eq!(guilty[&object], "route r: paths.1: should start with: /");
     }
@@ -116,13 +106,13 @@ mod tests {
         let body = sent.to_string();
         let object = ObjectRef::new(Kind::Ingress, "shop", "web");
         for named in [entity(None, Some("r"), &[]), entity(Some("i"), None, &[])] {
-            assert!(guilty(&refusal(named), Some(body.as_bytes())).contains_key(&object));
+            assert!(guilty(&[named], Some(body.as_bytes())).contains_key(&object));
         }
     }
 
     #[test]
     fn entity_that_leads_nowhere_blames_nobody() {
-        assert!(guilty(&refusal(entity(None, Some("r"), &[])), None).is_empty());
+        assert!(guilty(&[entity(None, Some("r"), &[])], None).is_empty());
     }
 
     #[test]
@@ -131,6 +121,6 @@ mod tests {
         let sent = json!({"services": [{"name": "s", "routes": [route]}]}).to_string();
         let cors = RefusedEntity { kind: "plugin".into(), ..entity(None, Some("cors"), &[]) };
         let object = ObjectRef::new(Kind::Ingress, "shop", "web");
-        assert!(guilty(&refusal(cors), Some(sent.as_bytes())).contains_key(&object));
+        assert!(guilty(&[cors], Some(sent.as_bytes())).contains_key(&object));
     }
 }

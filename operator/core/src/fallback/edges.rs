@@ -54,12 +54,9 @@ impl Edges<'_> {
 
     /// Notes the vaults that a plugin's configuration refers to.
     fn vaults<K: Object>(&mut self, plugin: &K, config: Option<&Value>) {
-        let mut prefixes = BTreeSet::new();
-        if let Some(config) = config {
-            referred(config, &mut prefixes);
-        }
+        let references = config.map(kong::vault::references).unwrap_or_default();
         for vault in &self.snapshot.kong_vaults {
-            if prefixes.contains(vault.spec.prefix.as_str()) {
+            if references.iter().any(|one| one.vault == vault.spec.prefix) {
                 self.on(plugin, Kind::KongVault, "", vault.name());
             }
         }
@@ -121,19 +118,6 @@ impl Edges<'_> {
     }
 }
 
-/// The prefixes of the vaults that texts like `{vault://prefix/key}` refer to.
-fn referred<'v>(value: &'v Value, prefixes: &mut BTreeSet<&'v str>) {
-    match value {
-        Value::String(text) => {
-            let path = text.strip_prefix("{vault://").and_then(|rest| rest.split('/').next());
-            prefixes.extend(path);
-        }
-        Value::Array(items) => items.iter().for_each(|item| referred(item, prefixes)),
-        Value::Object(fields) => fields.values().for_each(|field| referred(field, prefixes)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 /// All edges of a snapshot.
 pub(super) fn dependants(snapshot: &Snapshot) -> Dependants {
     let mut edges = Edges { snapshot, all: Dependants::new() };
@@ -149,17 +133,13 @@ pub(super) fn dependants(snapshot: &Snapshot) -> Dependants {
 fn plugins(edges: &mut Edges<'_>) {
     for plugin in &edges.snapshot.kong_plugins {
         edges.vaults(&**plugin, plugin.config.as_ref());
-        let patches = plugin.config_patches.iter().map(|patch| &patch.value_from);
-        for source in plugin.config_from.iter().chain(patches) {
-            let name = &source.secret_key_ref.name;
-            edges.on(&**plugin, Kind::Secret, plugin.namespace(), name);
+        for key in plugin.secret_keys() {
+            edges.on(&**plugin, Kind::Secret, plugin.namespace(), &key.name);
         }
     }
     for plugin in &edges.snapshot.kong_cluster_plugins {
         edges.vaults(&**plugin, plugin.config.as_ref());
-        let patches = plugin.config_patches.iter().map(|patch| &patch.value_from);
-        for source in plugin.config_from.iter().chain(patches) {
-            let key = &source.secret_key_ref;
+        for key in plugin.secret_keys() {
             edges.on(&**plugin, Kind::Secret, &key.namespace, &key.name);
         }
     }

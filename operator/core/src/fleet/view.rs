@@ -2,7 +2,7 @@
 //!
 //! A view is cheap to clone: instances are shared and replaced only when they changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,6 +227,13 @@ impl FleetView {
     pub const fn unknown() -> Self {
         let role = Role::Standby { leader: None };
         Self { role, revision: None, hold: None, instances: BTreeMap::new() }
+    }
+
+    /// What the instances that answered understand.
+    #[must_use]
+    pub fn dialects(&self) -> BTreeSet<Dialect> {
+        let nodes = self.instances.values().filter_map(|instance| instance.node.as_ref());
+        nodes.map(|node| node.dialect).collect()
     }
 
     /// Counts instances by state.

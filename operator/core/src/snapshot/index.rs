@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use super::Snapshot;
 use super::directory::Directory;
-use super::{Objects, Snapshot};
 use crate::object::Object;
 
 /// The label by which an EndpointSlice names its Service.
@@ -29,11 +29,7 @@ fn service(slice: &EndpointSlice) -> Option<(&str, &str)> {
 
 impl Index {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
-        Self::of_slices(&snapshot.endpoint_slices)
-    }
-
-    fn of_slices(all: &Objects<EndpointSlice>) -> Self {
-        let named = all.iter().filter(|slice| service(slice).is_some());
+        let named = snapshot.endpoint_slices.iter().filter(|slice| service(slice).is_some());
         let mut slices: Vec<Arc<EndpointSlice>> = named.cloned().collect();
         slices.sort_by(|a, b| service(a).cmp(&service(b)));
         let mut spans: Vec<(usize, usize)> = Vec::new();

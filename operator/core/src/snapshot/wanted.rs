@@ -15,7 +15,7 @@ const OFFERS: [&str; 3] = ["konghq.com/credential", "konghq.com/ca-cert", "kongh
 const NAMING: [&str; 2] = ["konghq.com/client-cert", "konghq.com/ca-certificates-secrets"];
 
 /// Secrets by namespace and name.
-pub type Wanted = BTreeSet<(String, String)>;
+pub type Wanted<'s> = BTreeSet<(&'s str, &'s str)>;
 
 /// Whether a Secret with these labels is read though nothing may refer to it yet.
 #[must_use]
@@ -27,14 +27,14 @@ pub fn is_offered(meta: &ObjectMeta) -> bool {
 impl Snapshot {
     /// The Secrets that objects refer to, whether they exist or not.
     #[must_use]
-    pub fn wanted_secrets(&self) -> Wanted {
+    pub fn wanted_secrets(&self) -> Wanted<'_> {
         let mut all = Wanted::new();
         self.of_ingresses(&mut all);
         self.of_gateways(&mut all);
         self.of_plugins(&mut all);
         for consumer in &self.kong_consumers {
-            let names = consumer.credentials.iter().flatten();
-            all.extend(names.map(|name| key(consumer.namespace(), name)));
+            let names = consumer.credentials.iter().flatten().map(String::as_str);
+            all.extend(names.map(|name| (consumer.namespace(), name)));
         }
         for service in &self.services {
             annotated(&**service, &mut all);
@@ -45,65 +45,55 @@ impl Snapshot {
         all
     }
 
-    fn of_ingresses(&self, all: &mut Wanted) {
+    fn of_ingresses<'s>(&'s self, all: &mut Wanted<'s>) {
         for ingress in &self.ingresses {
             let tls = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
             let names = tls.filter_map(|tls| tls.secret_name.as_deref());
-            all.extend(names.map(|name| key(ingress.namespace(), name)));
+            all.extend(names.map(|name| (ingress.namespace(), name)));
         }
         for ingress in &self.tcp_ingresses {
             let names =
                 ingress.spec.tls.iter().flatten().filter_map(|it| it.secret_name.as_deref());
-            all.extend(names.map(|name| key(ingress.namespace(), name)));
+            all.extend(names.map(|name| (ingress.namespace(), name)));
         }
     }
 
-    fn of_gateways(&self, all: &mut Wanted) {
+    fn of_gateways<'s>(&'s self, all: &mut Wanted<'s>) {
         let own = self.gateways.iter().map(|it| (it.namespace(), &it.spec.listeners));
         let added = self.listener_sets.iter().map(|it| (it.namespace(), &it.spec.listeners));
         for (namespace, listeners) in own.chain(added) {
             let tls = listeners.iter().filter_map(|listener| listener.tls.as_ref());
             for named in tls.flat_map(|tls| &tls.certificate_refs) {
-                all.insert(key(named.namespace.as_deref().unwrap_or(namespace), &named.name));
+                all.insert((named.namespace.as_deref().unwrap_or(namespace), &*named.name));
             }
         }
         for gateway in &self.gateways {
             let tls = gateway.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
             if let Some(named) = tls.and_then(|tls| tls.client_certificate_ref.as_ref()) {
                 let namespace = named.namespace.as_deref().unwrap_or(gateway.namespace());
-                all.insert(key(namespace, &named.name));
+                all.insert((namespace, &*named.name));
             }
         }
         for policy in &self.backend_tls_policies {
             let authorities = policy.spec.validation.ca_certificate_refs.iter();
             let secrets = authorities.filter(|authority| authority.kind == "Secret");
-            all.extend(secrets.map(|secret| key(policy.namespace(), &secret.name)));
+            all.extend(secrets.map(|secret| (policy.namespace(), &*secret.name)));
         }
     }
 
-    fn of_plugins(&self, all: &mut Wanted) {
+    fn of_plugins<'s>(&'s self, all: &mut Wanted<'s>) {
         for plugin in &self.kong_plugins {
-            let whole = plugin.config_from.iter();
-            let parts = plugin.config_patches.iter().map(|patch| &patch.value_from);
-            let names = whole.chain(parts).map(|from| from.secret_key_ref.name.as_str());
-            all.extend(names.map(|name| key(plugin.namespace(), name)));
+            all.extend(plugin.secret_keys().map(|key| (plugin.namespace(), key.name.as_str())));
         }
         for plugin in &self.kong_cluster_plugins {
-            let whole = plugin.config_from.iter();
-            let parts = plugin.config_patches.iter().map(|patch| &patch.value_from);
-            let refs = whole.chain(parts).map(|from| &from.secret_key_ref);
-            all.extend(refs.map(|secret| key(&secret.namespace, &secret.name)));
+            all.extend(plugin.secret_keys().map(|key| (&*key.namespace, &*key.name)));
         }
     }
 }
 
-fn key(namespace: &str, name: &str) -> (String, String) {
-    (namespace.to_owned(), name.to_owned())
-}
-
-fn annotated<K: Object>(object: &K, all: &mut Wanted) {
+fn annotated<'s, K: Object>(object: &'s K, all: &mut Wanted<'s>) {
     for naming in NAMING {
         let names = object.annotation(naming).into_iter().flat_map(annotations::list);
-        all.extend(names.map(|name| key(object.namespace(), name)));
+        all.extend(names.map(|name| (object.namespace(), name)));
     }
 }

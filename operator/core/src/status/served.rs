@@ -65,8 +65,7 @@ const FEATURES: &[&str] = &[
 
 /// The features of Gateways on a fleet.
 fn features(fleet: &FleetScene<'_>) -> &'static [&'static str] {
-    let mut nodes = fleet.view.instances.values().filter_map(|instance| instance.node.as_ref());
-    let own = nodes.all(|node| node.dialect == Dialect::Own);
+    let own = fleet.view.dialects().iter().all(|dialect| *dialect == Dialect::Own);
     if own && fleet.options.entrances.is_some() { FEATURES } else { &[] }
 }
 

@@ -272,8 +272,8 @@ fn secrets_that_nothing_refers_to_change_nothing() {
         let wanted = whole.wanted_secrets();
         let mut kept = BTreeSet::new();
         for secret in &whole.secrets {
-            let key = (secret.namespace().to_owned(), secret.name().to_owned());
-            if wanted.contains(&key) || is_offered(&secret.metadata) {
+            if wanted.contains(&(secret.namespace(), secret.name())) || is_offered(&secret.metadata)
+            {
                 kept.insert(secret.reference());
             }
         }
