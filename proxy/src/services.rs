@@ -115,6 +115,10 @@ impl Services for World {
         });
     }
 
+    fn read_file(&self, path: &str) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+
     fn http<'a>(&'a self, call: HttpCall) -> Later<'a, Result<HttpReply, ServiceError>> {
         let tls = self.tls(call.verify);
         Box::pin(async move { self.http.ask(&tls, call).await })

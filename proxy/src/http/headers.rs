@@ -183,6 +183,8 @@ pub fn upstream_headers(gateway: &Gateway, way: &Way<'_>, exchange: &Exchange) -
     let service = way.route.service.as_ref();
     if service.is_some_and(|service| service.protocol.is_grpc()) {
         gather(gateway, way, exchange, (&given, &mut map));
+        // What gRPC asks of every call; a client that is translated for did not say it.
+        map.insert(header::TE, HeaderValue::from_static("trailers"));
         if has_length && let Some(length) = exchange.request.headers.get(header::CONTENT_LENGTH) {
             map.insert(header::CONTENT_LENGTH, length.clone());
         }

@@ -1,19 +1,22 @@
-//! grpc-web and grpc-gateway: gRPC for browsers.
+//! grpc-web: gRPC for browsers.
 //!
-//! grpc-web's frames, binary or as base64 text, become gRPC's and back, trailers included. What needs a `.proto` file
-//! (JSON, and all of grpc-gateway) is answered as Kong answers without one.
+//! Its frames, binary or as base64 text, become gRPC's and back, trailers included. Where a `.proto` file is configured,
+//! messages may be JSON, in frames or alone.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE, TE};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use prost_reflect::{MessageDescriptor, MethodDescriptor};
+use serde_json::Value;
 
+use super::grpc_gateway::NEEDS_PROTO;
+use super::proto::{self, Messages, ProtoFile};
 use super::{Access, BuildError, Config, Flow, Plugin};
 use crate::answer::Answer;
-use crate::exchange::{BodyFilter, Exchange, text};
+use crate::exchange::{BodyFilter, Exchange, Source, text};
 
-const NEEDS_PROTO: &str = "transcoding requests require a .proto file defining the service";
 /// Headers that a browser may send.
 const ALLOWED: &str = "content-type,x-grpc-web,x-user-agent";
 
@@ -22,27 +25,26 @@ const TRAILERS: u8 = 0x80;
 
 struct GrpcWeb {
     allow_origin: Option<HeaderValue>,
-    /// Whether frames are understood, or everything needs a `.proto` file.
-    frames: bool,
+    proto: Option<ProtoFile>,
+    /// Whether methods are called by the path that the route leaves.
+    stripped: bool,
 }
 
 /// How the client speaks.
+#[derive(Clone)]
 struct Dialect {
     content_type: HeaderValue,
     is_text: bool,
+    framed: bool,
+    /// What the answer's messages are, where they are to be JSON.
+    json: Option<MessageDescriptor>,
 }
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
     let allow_origin =
         config.text("allow_origin_header").and_then(|origin| HeaderValue::from_str(origin).ok());
-    Ok(Box::new(GrpcWeb { allow_origin, frames: true }))
-}
-
-pub(super) fn build_gateway(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
-    if config.text("proto").is_some() {
-        return Err(BuildError::Unsupported("grpc-gateway".to_owned()));
-    }
-    Ok(Box::new(GrpcWeb { allow_origin: Some(HeaderValue::from_static("*")), frames: false }))
+    let stripped = config.flag("pass_stripped_path");
+    Ok(Box::new(GrpcWeb { allow_origin, proto: ProtoFile::of(config), stripped }))
 }
 
 impl Plugin for GrpcWeb {
@@ -51,63 +53,123 @@ impl Plugin for GrpcWeb {
             exchange.early.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
         if exchange.request.method == Method::OPTIONS {
-            let mut answer = Answer::empty(StatusCode::OK);
-            for (name, value) in [
-                ("access-control-allow-methods", "POST"),
-                ("access-control-allow-headers", ALLOWED),
-            ] {
-                answer
-                    .headers
-                    .insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-            }
-            return Access::respond(answer);
+            return Access::respond(preflight());
         }
-        let kind = exchange.request.headers.get(CONTENT_TYPE);
-        let frames = kind
-            .and_then(text)
-            .filter(|kind| self.frames && kind.starts_with("application/grpc-web"));
-        let (Some(name), Some(content_type), true) =
-            (frames, kind, exchange.request.method == Method::POST)
-        else {
-            return Access::respond(Answer::new(StatusCode::BAD_REQUEST, None, NEEDS_PROTO));
+        let kind = exchange.request.headers.get(CONTENT_TYPE).cloned();
+        let name = kind.as_ref().and_then(text).unwrap_or_default().to_owned();
+        let (framed, is_json) = match name.as_str() {
+            "application/grpc-web" | "application/grpc-web+proto" => (true, false),
+            "application/grpc-web-text" | "application/grpc-web-text+proto" => (true, false),
+            "application/grpc-web+json" | "application/grpc-web-text+json" => (true, true),
+            _ => (false, true),
+        };
+        let method = if is_json {
+            match self.method(exchange) {
+                Ok(method) => Some(method),
+                Err(answer) => return Access::Respond(answer),
+            }
+        } else {
+            None
         };
         let dialect = Dialect {
-            content_type: content_type.clone(),
+            content_type: kind.unwrap_or(HeaderValue::from_static("application/json")),
             is_text: name.starts_with("application/grpc-web-text"),
+            framed,
+            json: method.map(MethodDescriptor::output),
         };
         let headers = &mut exchange.request.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        if exchange.upstream.scheme.is_some_and(|scheme| scheme.starts_with("grpc")) {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
+        exchange.notes.put(dialect.clone());
+        if dialect.is_text || method.is_some() {
+            let kind = method.map(MethodDescriptor::input);
+            Access::Later(Box::pin(translate(dialect, kind, exchange)))
+        } else {
+            Access::Continue
         }
-        let is_text = dialect.is_text;
-        exchange.notes.put(dialect);
-        if is_text { Access::Later(Box::pin(decode_body(exchange))) } else { Access::Continue }
     }
 
     fn header_filter(&self, exchange: &mut Exchange) {
         let Some(dialect) = exchange.notes.take::<Dialect>() else { return };
         let response = &mut exchange.response;
         response.headers.insert(CONTENT_TYPE, dialect.content_type);
-
-        if dialect.is_text || !response.headers.contains_key(CONTENT_LENGTH) {
-            response.headers.remove(CONTENT_LENGTH);
-            response
-                .filters
-                .push(Box::new(Frames { is_text: dialect.is_text, ..Frames::default() }));
+        let rewritten = dialect.is_text || dialect.json.is_some();
+        if !rewritten && response.headers.contains_key(CONTENT_LENGTH) {
+            return;
         }
+        if response.source != Source::Upstream && dialect.json.is_some() {
+            return;
+        }
+        response.headers.remove(CONTENT_LENGTH);
+        let messages = dialect.json.map(Messages::new);
+        let (is_text, framed) = (dialect.is_text, dialect.framed);
+        response.filters.push(Box::new(Frames { is_text, framed, messages, ..Frames::default() }));
     }
 }
 
-async fn decode_body(exchange: &mut Exchange) -> Flow {
-    let body = exchange.request.read_body().await.unwrap_or_default();
-    match decode(&body) {
-        Some(body) => {
-            exchange.request.set_body(body.into());
-            Flow::Continue
-        }
-        None => Flow::respond(Answer::bare(exchange, StatusCode::BAD_REQUEST)),
+impl GrpcWeb {
+    /// The method that a request with JSON calls.
+    fn method(&self, exchange: &Exchange) -> Result<&MethodDescriptor, Box<Answer>> {
+        let refuse = |reason: String| Box::new(Answer::new(StatusCode::BAD_REQUEST, None, reason));
+        let file = self.proto.as_ref().ok_or_else(|| refuse(NEEDS_PROTO.to_owned()))?;
+        let Some(proto) = file.get() else {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            return Err(Box::new(Answer::status_error(exchange, status)));
+        };
+        let path = if self.stripped { &exchange.upstream.path } else { &exchange.request.path };
+        // The spelling is Kong's.
+        proto.method(path).ok_or_else(|| refuse(format!("Unkown path {}", proto::quoted(path))))
     }
+}
+
+fn preflight() -> Answer {
+    let kind = "application/grpc-web-text+proto";
+    let mut answer = Answer::new(StatusCode::OK, Some(kind), "OK");
+    for (name, value) in [
+        ("access-control-allow-methods", "POST"),
+        ("access-control-allow-headers", ALLOWED),
+        ("grpc-status", "0"),
+        ("grpc-message", "OK"),
+    ] {
+        answer.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// Turns the body into what a gRPC server reads: `kind` is what its JSON is a message of.
+async fn translate(
+    dialect: Dialect,
+    kind: Option<MessageDescriptor>,
+    exchange: &mut Exchange,
+) -> Flow {
+    let mut body = exchange.request.read_body().await.unwrap_or_default();
+    if dialect.is_text {
+        match decode(&body) {
+            Some(bytes) => body = bytes.into(),
+            None => return Flow::respond(Answer::bare(exchange, StatusCode::BAD_REQUEST)),
+        }
+    }
+    if let Some(kind) = kind {
+        match message(&kind, body, dialect.framed) {
+            Some(bytes) => body = bytes,
+            None => {
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                return Flow::respond(Answer::status_error(exchange, status));
+            }
+        }
+    }
+    exchange.request.set_body(body);
+    Flow::Continue
+}
+
+/// The frame of a message that came as JSON, itself in a frame or alone.
+fn message(kind: &MessageDescriptor, body: Bytes, framed: bool) -> Option<Bytes> {
+    let json = if framed { proto::unframe(&mut BytesMut::from(body))? } else { body };
+    let message = match serde_json::from_slice(&json).ok()? {
+        Value::Object(members) => proto::encode(kind, &members).ok()?,
+        Value::Array(_) => Vec::new(),
+        _ => return None,
+    };
+    Some(proto::frame(0, &message))
 }
 
 /// Base64 that may consist of several padded pieces.
@@ -119,17 +181,41 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
         .map(|parts| parts.concat())
 }
 
-/// Turns the upstream's trailers into a last frame, and all of it into text where that is wanted.
+/// Turns messages into JSON where that is wanted, the upstream's trailers into a last frame, and all of it into text.
 #[derive(Default)]
 struct Frames {
     is_text: bool,
+    framed: bool,
+    messages: Option<Messages>,
     trailers: Option<Bytes>,
     /// Bytes that do not make a full group of base64 yet.
     rest: BytesMut,
 }
 
+impl Frames {
+    /// A piece of the answer as the client wants its messages.
+    fn messages(&mut self, piece: Bytes, last: bool) -> Bytes {
+        let Some(messages) = &mut self.messages else { return piece };
+        let mut out = BytesMut::new();
+        for json in messages.take(&piece) {
+            if self.framed {
+                out.extend_from_slice(&proto::frame(0, json.as_bytes()));
+            } else {
+                out.extend_from_slice(json.as_bytes());
+            }
+        }
+        if last {
+            out.extend_from_slice(&messages.rest());
+        }
+        out.freeze()
+    }
+}
+
 impl BodyFilter for Frames {
     fn trailers(&mut self, trailers: &mut HeaderMap) {
+        if !self.framed {
+            return;
+        }
         let mut lines = BytesMut::new();
         for (name, value) in trailers.iter() {
             lines.put_slice(name.as_str().as_bytes());
@@ -138,14 +224,11 @@ impl BodyFilter for Frames {
             lines.put_slice(b"\r\n");
         }
         trailers.clear();
-        let mut frame = BytesMut::with_capacity(lines.len() + 5);
-        frame.put_u8(TRAILERS);
-        frame.put_u32(u32::try_from(lines.len()).unwrap_or(u32::MAX));
-        frame.put_slice(&lines);
-        self.trailers = Some(frame.freeze());
+        self.trailers = Some(proto::frame(TRAILERS, &lines));
     }
 
     fn chunk(&mut self, piece: Bytes, last: bool) -> Bytes {
+        let piece = self.messages(piece, last);
         let end = if last { self.trailers.take() } else { None };
         if !self.is_text {
             return match end {
@@ -166,7 +249,7 @@ mod tests {
 
     #[test]
     fn trailers_become_the_last_frame() {
-        let mut frames = Frames::default();
+        let mut frames = Frames { framed: true, ..Frames::default() };
         let mut trailers = HeaderMap::from_iter([(
             HeaderName::from_static("grpc-status"),
             HeaderValue::from_static("0"),

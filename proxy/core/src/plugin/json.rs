@@ -1,26 +1,40 @@
 //! JSON written as Kong writes it, and the value rules that both transformers share.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::template::format_number;
 
 /// JSON text with numbers of fourteen digits.
 pub(super) fn write(value: &Value) -> String {
     let mut text = String::new();
-    write_into(value, &mut text);
+    write_into(value, &rounded, &mut text);
     text
 }
 
-fn write_into(value: &Value, text: &mut String) {
+/// JSON text as Kong sends it on, but whole numbers keep all their digits.
+pub(super) fn write_exact(value: &Value) -> String {
+    let exact = |number: &Number| {
+        if number.is_f64() { rounded(number) } else { number.to_string() }
+    };
+    let mut text = String::new();
+    write_into(value, &exact, &mut text);
+    text.replace('/', "\\/")
+}
+
+fn rounded(number: &Number) -> String {
+    format_number(number.as_f64().unwrap_or_default())
+}
+
+fn write_into(value: &Value, numbers: &dyn Fn(&Number) -> String, text: &mut String) {
     match value {
-        Value::Number(number) => text.push_str(&format_number(number.as_f64().unwrap_or_default())),
+        Value::Number(number) => text.push_str(&numbers(number)),
         Value::Array(items) => {
             text.push('[');
             for (at, item) in items.iter().enumerate() {
                 if at > 0 {
                     text.push(',');
                 }
-                write_into(item, text);
+                write_into(item, numbers, text);
             }
             text.push(']');
         }
@@ -32,7 +46,7 @@ fn write_into(value: &Value, text: &mut String) {
                 }
                 text.push_str(&Value::from(name.as_str()).to_string());
                 text.push(':');
-                write_into(field, text);
+                write_into(field, numbers, text);
             }
             text.push('}');
         }

@@ -48,7 +48,7 @@ static DEFINITIONS: &[Definition] = &[
     define("ldap-auth", 1_200, A, super::ldap_auth::build),
     define("basic-auth", 1_100, A, super::basic_auth::build),
     define("hmac-auth", 1_030, A, super::hmac_auth::build),
-    define("grpc-gateway", 998, A.and(H), super::grpc_web::build_gateway),
+    define("grpc-gateway", 998, A.and(H), super::grpc_gateway::build),
     define("ip-restriction", 990, A, super::ip_restriction::build),
     define("request-size-limiting", 951, A, super::request_size_limiting::build),
     define("acl", 950, A, super::acl::build),

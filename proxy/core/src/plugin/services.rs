@@ -1,5 +1,6 @@
 //! What plugins need of the world: time, chance, and the places they send to. The shell implements it; tests fake it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ pub trait Services: Send + Sync + 'static {
 
     /// Runs commands that nobody waits for.
     fn redis_detached(&self, server: &Redis, commands: Vec<Vec<Bytes>>);
+
+    /// Reads a file that a plugin's configuration names, as text.
+    ///
+    /// # Errors
+    /// It is not there, cannot be read, or is no text.
+    fn read_file(&self, path: &str) -> io::Result<String>;
 
     /// Asks an HTTP server and reads its whole answer, whatever its status.
     fn http<'a>(&'a self, call: HttpCall) -> Later<'a, Result<HttpReply, ServiceError>>;

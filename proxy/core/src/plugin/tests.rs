@@ -64,6 +64,10 @@ impl Services for Still {
 
     fn redis_detached(&self, _server: &Redis, _commands: Vec<Vec<Bytes>>) {}
 
+    fn read_file(&self, _path: &str) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
     fn http<'a>(&'a self, call: HttpCall) -> Later<'a, Result<HttpReply, ServiceError>> {
         Box::pin(async move {
             if call.url.contains("nowhere") {
