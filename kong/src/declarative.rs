@@ -20,6 +20,7 @@ mod entities;
 mod gather;
 mod printed;
 mod report;
+mod stream;
 mod text;
 
 pub use amend::{Amended, amend, patch};
@@ -159,9 +160,9 @@ impl Declared {
         out
     }
 
-    /// Adds or replaces an entity that is already complete.
-    fn insert(&mut self, kind: &'static str, id: &str, entity: Entity) {
-        self.kinds.entry(kind).or_default().insert(id, entity);
+    /// Adds or replaces an entity that is already complete; says whether there was none of that id.
+    fn insert(&mut self, kind: &'static str, id: &str, entity: Entity) -> bool {
+        self.kinds.entry(kind).or_default().insert(id, entity)
     }
 
     /// Removes an entity.
@@ -174,11 +175,59 @@ impl Declared {
     }
 }
 
+/// Takes entities as they become complete, before their values are gone.
+pub trait Harvest {
+    /// Takes an entity of a kind: its given fields as they were judged, its id, references and times; a field that is
+    /// absent has its default.
+    fn reap(&mut self, kind: &'static str, entity: Map<String, Value>);
+
+    /// Forgets what was taken: all entities come again.
+    fn start_over(&mut self);
+}
+
+/// Takes nothing.
+pub struct NoHarvest;
+
+impl Harvest for NoHarvest {
+    fn reap(&mut self, _: &'static str, _: Map<String, Value>) {}
+
+    fn start_over(&mut self) {}
+}
+
 /// Decodes the text of a configuration, JSON or YAML.
 ///
 /// # Errors
 /// What is wrong with it, entity by entity.
 pub fn decode(text: &[u8], context: &Context<'_>) -> Result<Declared, Rejection> {
+    decode_into(text, context, &mut NoHarvest)
+}
+
+/// Decodes the text of a configuration and hands its entities on as it makes them, in no particular order.
+///
+/// # Errors
+/// What is wrong with it, entity by entity.
+pub fn decode_into(
+    text: &[u8],
+    context: &Context<'_>,
+    harvest: &mut dyn Harvest,
+) -> Result<Declared, Rejection> {
+    let mut declared = match stream::decode(text, context, harvest) {
+        Some(declared) => declared,
+        None => {
+            harvest.start_over();
+            thorough(text, context, harvest)?
+        }
+    };
+    declared.hash = Some(ConfigHash::of(text));
+    Ok(declared)
+}
+
+/// Decodes with all entities at hand.
+fn thorough(
+    text: &[u8],
+    context: &Context<'_>,
+    harvest: &mut dyn Harvest,
+) -> Result<Declared, Rejection> {
     let parse = || text::parse(text).map_err(|reason| Rejection::unreadable(&reason));
     let mut arena = gather::Arena::gather(parse()?, context)?;
     if let Err(faults) = check::run(&mut arena, context, None) {
@@ -186,7 +235,8 @@ pub fn decode(text: &[u8], context: &Context<'_>) -> Result<Declared, Rejection>
         let original = gather::Arena::gather(parse()?, context)?;
         return Err(report::build(faults, &original, &arena));
     }
-    let mut declared = arena.finish(context.flavor);
-    declared.hash = Some(ConfigHash::of(text));
-    Ok(declared)
+    Ok(arena.finish(context.flavor, harvest))
 }
+
+#[cfg(test)]
+mod tests;

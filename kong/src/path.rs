@@ -5,6 +5,9 @@
 /// # Errors
 /// Kong's message.
 pub fn check(path: &str) -> Result<(), String> {
+    if is_plain(path) {
+        return Ok(());
+    }
     if let Some(regex) = path.strip_prefix('~') {
         return check_regex(regex).map_err(|reason| {
             format!("invalid regex: '{regex}' (PCRE returned: pcre2_compile() failed: {reason})")
@@ -19,6 +22,21 @@ pub fn check(path: &str) -> Result<(), String> {
     } else {
         Err(format!("non-normalized path, consider use '{normal}' instead"))
     }
+}
+
+/// Whether a path is seen to be normal at one look: only letters, digits and the like between single slashes, and no
+/// segment that begins with a dot.
+fn is_plain(path: &str) -> bool {
+    let mut before = b'/';
+    let rest = path.as_bytes().split_first().filter(|(first, _)| **first == b'/');
+    rest.is_some_and(|(_, rest)| {
+        rest.iter().all(|byte| {
+            let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+            let first = before == b'/';
+            before = *byte;
+            plain || (!first && matches!(byte, b'/' | b'.'))
+        })
+    })
 }
 
 /// The path without dot segments and doubled slashes, unreserved characters decoded, the rest of

@@ -3,26 +3,117 @@
 //! Matching works on bytes, as Lua's does. Captures are recognised but not kept, and neither `%b`
 //! nor `%f` nor back references are known: no schema uses them.
 
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+thread_local! {
+    /// The patterns of the schemas by their address: each is compiled once a thread.
+    static COMPILED: RefCell<HashMap<(usize, usize), Rc<Pattern>>> = RefCell::default();
+}
+
 /// Whether `pattern` matches anywhere in `text` (at its start when it begins with `^`).
 #[must_use]
-pub fn is_match(pattern: &str, text: &str) -> bool {
-    let (anchored, rest) = match pattern.strip_prefix('^') {
-        Some(rest) => (true, rest),
-        None => (false, pattern),
-    };
-    if !rest.bytes().any(|byte| b"^$()%.[]*+-?".contains(&byte)) {
-        return if anchored { text.starts_with(rest) } else { text.contains(rest) };
-    }
-    let text = text.as_bytes();
-    let matches = |pattern: &[u8]| match anchored {
-        true => matches_here(pattern, text),
-        false => (0..=text.len()).any(|start| matches_here(pattern, &text[start..])),
-    };
-    if rest.contains(['(', ')']) {
+pub fn is_match(pattern: &'static str, text: &str) -> bool {
+    let place = (pattern.as_ptr() as usize, pattern.len());
+    let compiled = COMPILED.with_borrow_mut(|all| {
+        Rc::clone(all.entry(place).or_insert_with(|| Rc::new(Pattern::new(pattern))))
+    });
+    compiled.is_match(text)
+}
+
+/// A compiled pattern.
+struct Pattern {
+    anchored: bool,
+    /// The whole of it, where it is a text and no more.
+    text: Option<&'static str>,
+    steps: Vec<Step>,
+    /// Whether the text must end with it.
+    ends: bool,
+}
+
+/// Bytes of a class, and how many of them are taken.
+struct Step {
+    class: [u64; 4],
+    repeat: Repeat,
+}
+
+#[derive(Clone, Copy)]
+enum Repeat {
+    Once,
+    /// As many as there are, but so many.
+    Most(usize),
+    /// As few as will do.
+    Fewest,
+    /// One or none.
+    Maybe,
+}
+
+impl Pattern {
+    fn new(pattern: &'static str) -> Self {
+        let (anchored, rest) = match pattern.strip_prefix('^') {
+            Some(rest) => (true, rest),
+            None => (false, pattern),
+        };
+        let plain = !rest.bytes().any(|byte| b"^$()%.[]*+-?".contains(&byte));
+        let text = plain.then_some(rest);
         let plain: Vec<u8> = rest.bytes().filter(|b| !matches!(b, b'(' | b')')).collect();
-        return matches(&plain);
+        let (mut left, mut steps, mut ends) = (plain.as_slice(), Vec::new(), false);
+        while let Some(first) = left.first() {
+            if *first == b'$' && left.len() == 1 {
+                ends = true;
+                break;
+            }
+            let (class, after) = left.split_at(class_len(left));
+            let (repeat, after) = match after.split_first() {
+                Some((b'*', after)) => (Repeat::Most(0), after),
+                Some((b'+', after)) => (Repeat::Most(1), after),
+                Some((b'-', after)) => (Repeat::Fewest, after),
+                Some((b'?', after)) => (Repeat::Maybe, after),
+                _ => (Repeat::Once, after),
+            };
+            let mut bits = [0; 4];
+            for byte in (0..=u8::MAX).filter(|byte| in_class(class, *byte)) {
+                bits[usize::from(byte >> 6)] |= 1 << (byte & 63);
+            }
+            steps.push(Step { class: bits, repeat });
+            left = after;
+        }
+        Self { anchored, text, steps, ends }
     }
-    matches(rest.as_bytes())
+
+    fn is_match(&self, text: &str) -> bool {
+        match self.text {
+            Some(wanted) if self.anchored => return text.starts_with(wanted),
+            Some(wanted) => return text.contains(wanted),
+            None => {}
+        }
+        let text = text.as_bytes();
+        match self.anchored {
+            true => self.from(&self.steps, text),
+            false => (0..=text.len()).any(|start| self.from(&self.steps, &text[start..])),
+        }
+    }
+
+    fn from(&self, steps: &[Step], text: &[u8]) -> bool {
+        let Some((step, rest)) = steps.split_first() else {
+            return !self.ends || text.is_empty();
+        };
+        let run = || text.iter().take_while(|byte| step.takes(**byte)).count();
+        let first = text.first().is_some_and(|byte| step.takes(*byte));
+        match step.repeat {
+            Repeat::Once => first && self.from(rest, &text[1..]),
+            Repeat::Most(least) => {
+                (least..=run()).rev().any(|taken| self.from(rest, &text[taken..]))
+            }
+            Repeat::Fewest => (0..=run()).any(|taken| self.from(rest, &text[taken..])),
+            Repeat::Maybe => (first && self.from(rest, &text[1..])) || self.from(rest, text),
+        }
+    }
+}
+
+impl Step {
+    fn takes(&self, byte: u8) -> bool {
+        self.class[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
+    }
 }
 
 /// Length of the single-character class that `pattern` begins with.
@@ -42,35 +133,6 @@ fn class_len(pattern: &[u8]) -> usize {
         }
         _ => 1,
     }
-}
-
-fn matches_here(pattern: &[u8], text: &[u8]) -> bool {
-    let Some(&first) = pattern.first() else { return true };
-    if first == b'$' && pattern.len() == 1 {
-        return text.is_empty();
-    }
-    let len = class_len(pattern);
-    let (class, rest) = pattern.split_at(len);
-    match rest.first() {
-        Some(b'*') => greedy(class, &rest[1..], text, 0),
-        Some(b'+') => greedy(class, &rest[1..], text, 1),
-        Some(b'-') => lazy(class, &rest[1..], text),
-        Some(b'?') => {
-            (!text.is_empty() && in_class(class, text[0]) && matches_here(&rest[1..], &text[1..]))
-                || matches_here(&rest[1..], text)
-        }
-        _ => !text.is_empty() && in_class(class, text[0]) && matches_here(rest, &text[1..]),
-    }
-}
-
-fn greedy(class: &[u8], rest: &[u8], text: &[u8], least: usize) -> bool {
-    let most = text.iter().take_while(|&&b| in_class(class, b)).count();
-    (least..=most).rev().any(|n| matches_here(rest, &text[n..]))
-}
-
-fn lazy(class: &[u8], rest: &[u8], text: &[u8]) -> bool {
-    let most = text.iter().take_while(|&&b| in_class(class, b)).count();
-    (0..=most).any(|n| matches_here(rest, &text[n..]))
 }
 
 fn in_class(class: &[u8], byte: u8) -> bool {

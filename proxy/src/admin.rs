@@ -273,17 +273,18 @@ fn write(node: &Node, call: &Call, target: &Target) -> Result<Reply, Reply> {
 
 /// Compiles a configuration and says what is wrong with it.
 pub async fn try_text(gateway: &Arc<Gateway>, text: &[u8]) -> Option<String> {
-    let kept = Kept { content: Content::Text(text.to_vec()), hash: None, changes: Vec::new() };
+    let kept =
+        Kept { content: Content::Text(text.to_vec(), None), hash: None, changes: Vec::new() };
     try_kept(gateway, kept).await
 }
 
 async fn try_kept(gateway: &Arc<Gateway>, kept: Kept) -> Option<String> {
-    let declared = match config::restore(Node::new(gateway).flavor(), &kept) {
-        Ok(declared) => Arc::new(declared),
+    let (declared, harvested) = match config::restore(Node::new(gateway).flavor(), &kept) {
+        Ok((declared, harvested)) => (Arc::new(declared), harvested),
         Err(rejection) => return Some(rejection.to_json(true).to_string()),
     };
     let hash = declared.hash().to_string();
-    gateway.state.apply(declared, &hash).await.err().map(|error| error.to_string())
+    gateway.state.apply(declared, harvested, &hash).await.err().map(|error| error.to_string())
 }
 
 /// Loads the declared configuration, or the one that was kept.
@@ -291,7 +292,7 @@ pub async fn load_first(gateway: &Arc<Gateway>) {
     let kept = match &gateway.settings.declarative {
         Some(path) => match std::fs::read(path) {
             Ok(text) => {
-                Some(Kept { content: Content::Text(text), hash: None, changes: Vec::new() })
+                Some(Kept { content: Content::Text(text, None), hash: None, changes: Vec::new() })
             }
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "failed to read configuration");
@@ -432,5 +433,6 @@ where
 /// A configuration for tests of other parts.
 #[cfg(test)]
 pub(crate) fn decode_text(text: &[u8]) -> Declared {
-    config::decode(Flavor::TraditionalCompatible, text).unwrap_or_default()
+    let decoded = config::decode(Flavor::TraditionalCompatible, text, config::origin());
+    decoded.map(|(declared, _)| declared).unwrap_or_default()
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use kong::declarative::Declared;
-use proxy_core::compile::{Change, CompileError};
+use proxy_core::compile::{Change, CompileError, Harvested};
 use proxy_core::plugin::Context;
 use proxy_core::route::Flavor;
 use proxy_core::table::Table;
@@ -23,7 +23,7 @@ use crate::live::{LiveMap, advance, advance_some};
 use crate::tls::{Basics, Store};
 use crate::vault::Vaults;
 
-pub use disk::{Content, Disk, DiskError, Kept};
+pub use disk::{Content, Disk, DiskError, Kept, Origin};
 
 /// The hash of a gateway that has no configuration.
 pub const NO_HASH: &str = "00000000000000000000000000000000";
@@ -92,7 +92,7 @@ impl State {
         ids: Option<&BTreeMap<&'static str, BTreeSet<String>>>,
     ) -> Result<(), CompileError> {
         let hash = entities.hash().to_string();
-        let Some(ids) = ids else { return self.apply(entities, &hash).await.map(drop) };
+        let Some(ids) = ids else { return self.apply(entities, None, &hash).await.map(drop) };
         let secret = |kind: &&str| ids.contains_key(kind);
         if ["plugins", "certificates", "vaults"].iter().any(secret) {
             self.vaults.prepare(&entities).await;
@@ -129,15 +129,17 @@ impl State {
         generation
     }
 
-    /// Compiles entities and puts them to work; the old configuration stays where that fails.
+    /// Compiles entities, with what was harvested while they were decoded, and puts them to work; the old configuration
+    /// stays where that fails.
     pub async fn apply(
         &self,
         entities: Arc<Declared>,
+        harvested: Option<Harvested>,
         hash: &str,
     ) -> Result<Arc<Generation>, CompileError> {
         self.vaults.prepare(&entities).await;
         let _one_at_a_time = self.change.lock().await;
-        self.compile(entities, hash).await
+        self.compile(entities, harvested, hash).await
     }
 
     /// Asks the vaults again, and compiles what is at work anew where a secret changed.
@@ -147,17 +149,23 @@ impl State {
         }
         let _one_at_a_time = self.change.lock().await;
         let current = self.current();
-        self.compile(Arc::clone(&current.entities), &current.hash).await.map(drop)
+        self.compile(Arc::clone(&current.entities), None, &current.hash).await.map(drop)
     }
 
     async fn compile(
         &self,
         entities: Arc<Declared>,
+        harvested: Option<Harvested>,
         hash: &str,
     ) -> Result<Arc<Generation>, CompileError> {
         let old = self.current();
         let (flavor, context, source) = (self.flavor, self.context.clone(), Arc::clone(&entities));
-        let compile = move || Table::compile(source.as_ref(), flavor, &context);
+        let compile = move || match harvested {
+            Some(harvested) => {
+                Table::compile_harvested(source.as_ref(), harvested, flavor, &context)
+            }
+            None => Table::compile(source.as_ref(), flavor, &context),
+        };
         let table = aside(compile).await.unwrap_or(Err(CompileError::Stopped))?;
         let tls = self.store(&table, &old);
         let live = advance(&old.live, &table, &self.dns, &tls).await;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Declared, Entities, Rejection, check, gather::Arena};
+use super::{Context, Declared, Entities, NoHarvest, Rejection, check, gather::Arena};
 use crate::{canonical::ConfigHash, diff::Delta, schema};
 
 /// Beyond so many entities decoding the whole is cheaper than looking so often into it.
@@ -126,8 +126,10 @@ pub fn amend(declared: &Declared, delta: &Delta, context: &Context<'_>) -> Optio
         amended.remove(kind, id);
         ids.entry(schema::entity(kind)?.name).or_default().insert((*id).to_owned());
     }
-    for (kind, all) in arena.finish(context.flavor).kinds() {
-        all.iter().for_each(|(id, entity)| amended.insert(kind, id, entity.clone()));
+    for (kind, all) in arena.finish(context.flavor, &mut NoHarvest).kinds() {
+        all.iter().for_each(|(id, entity)| {
+            amended.insert(kind, id, entity.clone());
+        });
     }
     amended.set_hash(ConfigHash::parse(&delta.result)?);
     Some(Amended { declared: amended, ids: Some(ids) })

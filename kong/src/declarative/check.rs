@@ -12,7 +12,7 @@ use sha1::{Digest, Sha1};
 use super::{
     Context,
     amend::Base,
-    gather::{Arena, time},
+    gather::{Arena, Item, time},
 };
 use crate::schema::{Fault, Kind, References};
 
@@ -93,7 +93,7 @@ pub(super) fn run(
     let directory = Directory::of(arena, base);
     let mut again = !arena.top.is_empty() || !arena.misplaced.is_empty();
     for at in 0..arena.items.len() {
-        again |= judge_fields(arena, at, context);
+        again |= judge_fields(&mut arena.items[at], context);
         again |= first_look(arena, at);
     }
     if again {
@@ -116,8 +116,7 @@ pub(super) fn run(
 }
 
 /// Judges the fields of one entity but its references; says whether something is wrong.
-fn judge_fields(arena: &mut Arena, at: usize, context: &Context<'_>) -> bool {
-    let item = &mut arena.items[at];
+pub(super) fn judge_fields(item: &mut Item, context: &Context<'_>) -> bool {
     if item.schema.name == "upstreams" {
         settle_algorithm(&mut item.entity);
     }
@@ -227,7 +226,7 @@ fn missing_key() -> Fault {
     Fault::Fields(BTreeMap::from([("id".to_owned(), "missing primary key".into())]))
 }
 
-fn judge_id(reference: &Map<String, Value>) -> Option<Fault> {
+pub(super) fn judge_id(reference: &Map<String, Value>) -> Option<Fault> {
     let message = match reference.get("id") {
         None | Some(Value::Null) => return Some(missing_key()),
         Some(Value::String(id)) if crate::schema::is_uuid(id) => return None,
@@ -348,9 +347,21 @@ fn fill(arena: &mut Arena, at: usize, directory: &Directory<'_>, context: &Conte
         });
         arena.items[at].entity.insert(field.to_owned(), value);
     }
-    let schema = arena.items[at].schema;
+    let transform = arena.transform;
+    let (items, randoms) = arena.parts();
+    complete(&mut items[at], transform, context, &mut || randoms.key(context));
+}
+
+/// Puts in what the gateway fills once the references are there: times, keys, hashes.
+pub(super) fn complete(
+    item: &mut Item,
+    transform: bool,
+    context: &Context<'_>,
+    random_key: &mut dyn FnMut() -> String,
+) {
+    let schema = item.schema;
     for (name, field) in schema.record.fields.iter().filter(|(_, field)| field.auto) {
-        let absent = !arena.items[at].entity.contains_key(*name);
+        let absent = !item.entity.contains_key(*name);
         let value = match (*name, &field.kind) {
             ("id", _) => continue,
             ("updated_at", Kind::Integer | Kind::Number) => {
@@ -359,13 +370,11 @@ fn fill(arena: &mut Arena, at: usize, directory: &Directory<'_>, context: &Conte
             ("created_at", Kind::Integer | Kind::Number) if absent => {
                 time(context.now, matches!(field.kind, Kind::Integer))
             }
-            (_, Kind::String) if absent => Value::String(arena.random_key(context)),
+            (_, Kind::String) if absent => Value::String(random_key()),
             _ => continue,
         };
-        arena.items[at].entity.insert((*name).to_owned(), value);
+        item.entity.insert((*name).to_owned(), value);
     }
-    let transform = arena.transform;
-    let item = &mut arena.items[at];
     match schema.name {
         "basicauth_credentials" if transform => hash_password(&mut item.entity),
         "targets" => normalize_target(&mut item.entity),

@@ -98,9 +98,10 @@ impl Entities {
         self.shelves.is_empty()
     }
 
-    pub(super) fn insert(&mut self, id: &str, entity: Entity) {
+    /// Says whether there was none of that id.
+    pub(super) fn insert(&mut self, id: &str, entity: Entity) -> bool {
         let shelf = self.shelves.entry(shelf_of(id)).or_default();
-        Arc::make_mut(shelf).insert(id.into(), entity);
+        Arc::make_mut(shelf).insert(id.into(), entity).is_none()
     }
 
     pub(super) fn remove(&mut self, id: &str) {

@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Context, Declared, Entity, Rejection};
+use super::{Context, Declared, Entity, Harvest, Rejection};
 use crate::{
     id,
     path::{looks_like_regex, normalize},
@@ -45,8 +45,43 @@ pub(super) struct Arena {
     pub(super) transform: bool,
     /// Lists and entities that are none, with the parent's place and the kind.
     pub(super) misplaced: Vec<(Option<usize>, &'static str, Option<usize>, Fault)>,
-    /// How many random values were made.
-    randoms: u64,
+    randoms: Randoms,
+}
+
+/// How many random values were made: ids and keys apart, so that neither depends on when the other is made.
+#[derive(Default)]
+pub(super) struct Randoms {
+    ids: u64,
+    keys: u64,
+}
+
+impl Randoms {
+    /// A random id.
+    pub(super) fn id(&mut self, context: &Context<'_>) -> Uuid {
+        self.ids += 1;
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&random_bytes(context, b"id", self.ids)[..16]);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    /// A random key of 32 letters and digits.
+    pub(super) fn key(&mut self, context: &Context<'_>) -> String {
+        const LETTERS: &[u8; 62] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        self.keys += 1;
+        random_bytes(context, b"key", self.keys)
+            .iter()
+            .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]))
+            .collect()
+    }
+}
+
+fn random_bytes(context: &Context<'_>, purpose: &[u8], count: u64) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(context.seed.to_be_bytes());
+    hash.update(purpose);
+    hash.update(count.to_be_bytes());
+    hash.finalize().into()
 }
 
 impl Arena {
@@ -60,7 +95,7 @@ impl Arena {
             top: BTreeMap::new(),
             transform: true,
             misplaced: Vec::new(),
-            randoms: 0,
+            randoms: Randoms::default(),
         };
         let version = arena.read_header(&mut top);
         for schema in crate::schema::entity::all() {
@@ -178,40 +213,20 @@ impl Arena {
                 Some(id) => id,
                 None => {
                     random[at] = true;
-                    self.random_id(context)
+                    self.randoms.id(context)
                 }
             };
             self.items[at].entity.insert("id".into(), Value::String(id.to_string()));
         }
     }
 
-    /// A random id.
-    pub(super) fn random_id(&mut self, context: &Context<'_>) -> Uuid {
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&self.random_bytes(context)[..16]);
-        uuid::Builder::from_random_bytes(bytes).into_uuid()
-    }
-
-    /// A random key of 32 letters and digits.
-    pub(super) fn random_key(&mut self, context: &Context<'_>) -> String {
-        const LETTERS: &[u8; 62] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        self.random_bytes(context)
-            .iter()
-            .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]))
-            .collect()
-    }
-
-    fn random_bytes(&mut self, context: &Context<'_>) -> [u8; 32] {
-        self.randoms += 1;
-        let mut hash = Sha256::new();
-        hash.update(context.seed.to_be_bytes());
-        hash.update(self.randoms.to_be_bytes());
-        hash.finalize().into()
+    /// The places of the entities, and what makes their keys.
+    pub(super) fn parts(&mut self) -> (&mut [Item], &mut Randoms) {
+        (&mut self.items, &mut self.randoms)
     }
 
     /// The entities, for use.
-    pub(super) fn finish(self, flavor: Flavor) -> Declared {
+    pub(super) fn finish(self, flavor: Flavor, harvest: &mut dyn Harvest) -> Declared {
         let mut declared = Declared::default();
         for item in self.items {
             // A key that is to expire has expired already where no database counts its time.
@@ -219,20 +234,23 @@ impl Arena {
                 continue;
             }
             let key = item.id().or(item.text("key")).unwrap_or_default();
-            let entity = match item.schema.record_for(&item.entity, flavor) {
-                Ok(record) if item.schema.is_plain => {
-                    Entity::new(&record.print_complete(&item.entity))
-                }
-                Ok(_) | Err(_) => Entity::print(&item.entity),
-            };
-            declared.insert(item.schema.name, key, entity);
+            declared.insert(item.schema.name, key, print(&item, flavor));
+            harvest.reap(item.schema.name, item.entity);
         }
         declared
     }
 }
 
+/// A complete entity.
+pub(super) fn print(item: &Item, flavor: Flavor) -> Entity {
+    match item.schema.record_for(&item.entity, flavor) {
+        Ok(record) if item.schema.is_plain => Entity::new(&record.print_complete(&item.entity)),
+        Ok(_) | Err(_) => Entity::print(&item.entity),
+    }
+}
+
 /// Which kinds may stand inside this one.
-fn children_of(kind: &str) -> &'static [&'static EntitySchema] {
+pub(super) fn children_of(kind: &str) -> &'static [&'static EntitySchema] {
     use std::sync::LazyLock;
     static CHILDREN: LazyLock<BTreeMap<&'static str, Vec<&'static EntitySchema>>> =
         LazyLock::new(|| {
@@ -248,7 +266,7 @@ fn children_of(kind: &str) -> &'static [&'static EntitySchema] {
 }
 
 /// The id that the entity's key determines; none when a part of the key is unknown.
-fn derived_id(item: &Item, parent_id: Option<&str>) -> Option<Uuid> {
+pub(super) fn derived_id(item: &Item, parent_id: Option<&str>) -> Option<Uuid> {
     let schema = item.schema;
     let Some(parts) = schema.cache_key else {
         return item.text(schema.endpoint_key?).map(|key| id::derive(schema.name, key));

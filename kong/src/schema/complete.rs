@@ -4,7 +4,7 @@
 //! entity; [`Record::judge`] only looks at them, and [`Record::print_complete`] puts their text
 //! between the given ones.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{cmp::Ordering, collections::BTreeMap, sync::OnceLock};
 
 use serde_json::{Map, Value};
 
@@ -96,27 +96,39 @@ impl Record {
         }
         let mut faults = BTreeMap::new();
         let absences = self.absences();
-        let mut given = entity.iter_mut().peekable();
+        let mut given = entity.iter_mut();
+        let mut next = given.next();
         let unknown = |name: &String, faults: &mut BTreeMap<String, Fault>| {
             faults.insert(name.clone(), "unknown field".into());
         };
         // Both stand in the order of their names.
         for (name, at) in &absences.by_name {
-            while let Some((known, _)) = given.next_if(|(known, _)| known.as_str() < *name) {
-                unknown(known, &mut faults);
-            }
-            let fault = match given.next_if(|(known, _)| known == name) {
-                Some((_, value)) => self.fields[*at].1.accept(value, references).err(),
-                None => match &absences.of_fields[*at] {
-                    Absent::Fault(fault) => Some(fault.clone()),
-                    Absent::Value(..) | Absent::Nothing => None,
-                },
+            let mut fault = match &absences.of_fields[*at] {
+                Absent::Fault(fault) => Some(fault),
+                Absent::Value(..) | Absent::Nothing => None,
             };
+            let found;
+            while let Some((known, value)) = next.take() {
+                match known.as_str().cmp(name) {
+                    Ordering::Less => unknown(known, &mut faults),
+                    Ordering::Equal => {
+                        found = self.fields[*at].1.accept(value, references).err();
+                        fault = found.as_ref();
+                        next = given.next();
+                        break;
+                    }
+                    Ordering::Greater => {
+                        next = Some((known, value));
+                        break;
+                    }
+                }
+                next = given.next();
+            }
             if let Some(fault) = fault {
-                faults.insert((*name).to_owned(), fault);
+                faults.insert((*name).to_owned(), fault.clone());
             }
         }
-        given.for_each(|(name, _)| unknown(name, &mut faults));
+        next.into_iter().chain(given).for_each(|(name, _)| unknown(name, &mut faults));
         for check in &self.checks {
             check.run(self, entity, &mut faults);
         }
@@ -128,21 +140,28 @@ impl Record {
     pub fn print_complete(&self, entity: &Map<String, Value>) -> String {
         let absences = self.absences();
         let mut out = Vec::with_capacity(1024);
-        let mut given = entity.iter().peekable();
+        let mut given = entity.iter();
+        let mut next = given.next();
         for (name, at) in &absences.by_name {
-            while let Some((known, value)) = given.next_if(|(known, _)| known.as_str() < *name) {
-                put(&mut out, known, value);
-            }
-            match (given.next_if(|(known, _)| known == name), &absences.of_fields[*at]) {
-                (Some((_, value)), _) => put(&mut out, name, value),
-                (None, Absent::Value(_, text)) => {
-                    out.push(b',');
-                    out.extend_from_slice(text.as_bytes());
+            let mut absent = true;
+            while let Some((known, value)) = next {
+                let order = known.as_str().cmp(name);
+                if order == Ordering::Greater {
+                    break;
                 }
-                (None, Absent::Nothing | Absent::Fault(_)) => {}
+                put(&mut out, known, value);
+                next = given.next();
+                if order == Ordering::Equal {
+                    absent = false;
+                    break;
+                }
+            }
+            if absent && let Absent::Value(_, text) = &absences.of_fields[*at] {
+                out.push(b',');
+                out.extend_from_slice(text.as_bytes());
             }
         }
-        given.for_each(|(name, value)| put(&mut out, name, value));
+        next.into_iter().chain(given).for_each(|(name, value)| put(&mut out, name, value));
         match out.first_mut() {
             Some(first) => *first = b'{',
             None => out.push(b'{'),
@@ -159,8 +178,29 @@ fn put(out: &mut Vec<u8>, name: &str, value: &Value) {
     // Names of known fields are letters, digits and underscores.
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
-    // A Vec takes all that is written, and a value is always JSON.
-    let _ = serde_json::to_writer(out, value);
+    put_value(out, value);
+}
+
+/// Puts a value; most are texts that need no escapes, or few of them.
+fn put_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::String(text) if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') => {
+            out.push(b'"');
+            out.extend_from_slice(text.as_bytes());
+            out.push(b'"');
+        }
+        Value::Array(all) => {
+            let mut between = b'[';
+            for one in all {
+                out.push(between);
+                put_value(out, one);
+                between = b',';
+            }
+            out.extend_from_slice(if all.is_empty() { b"[]" } else { b"]" });
+        }
+        // A Vec takes all that is written, and a value is always JSON.
+        other => drop(serde_json::to_writer(out, other)),
+    }
 }
 
 #[cfg(test)]

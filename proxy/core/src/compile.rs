@@ -18,9 +18,11 @@ use crate::shared::SharedMap;
 use crate::table::{Certificate, Places, Route, Service, Table, Upstream};
 
 mod amend;
+mod harvest;
 mod source;
 
 pub use amend::Change;
+pub use harvest::Harvested;
 
 use source::{
     CertificateEntity, Reference, RouteEntity, ServiceEntity, SniEntity, TargetEntity,
@@ -56,6 +58,27 @@ impl Table {
         flavor: Flavor,
         context: &Context,
     ) -> Result<Self, CompileError> {
+        let routes = entities.of("routes").map(|one| read("routes", one));
+        Self::compile_routes(entities, Box::new(routes), flavor, context)
+    }
+
+    /// Compiles a configuration of which some entities came out of decoding already.
+    pub fn compile_harvested(
+        entities: &dyn Entities,
+        harvested: Harvested,
+        flavor: Flavor,
+        context: &Context,
+    ) -> Result<Self, CompileError> {
+        Self::compile_routes(entities, Box::new(harvested.routes()), flavor, context)
+    }
+
+    /// Compiles a configuration whose routes come in the order of their ids.
+    fn compile_routes(
+        entities: &dyn Entities,
+        sources: Sources<'_>,
+        flavor: Flavor,
+        context: &Context,
+    ) -> Result<Self, CompileError> {
         let mut plugins = Plugins::build(entities, context)?;
         let documents = wants_documents(&plugins);
         let services = services(entities, documents)?;
@@ -63,8 +86,9 @@ impl Table {
         let mut http = Rules::default();
         let mut of_streams = None;
         let (mut tcp, mut tls, mut udp) = (Rules::default(), Rules::default(), Rules::default());
-        for one in entities.of("routes") {
-            let mut source: RouteEntity<'_> = read("routes", one)?;
+        let mut all = entities.of("routes");
+        for source in sources {
+            let (mut source, document) = (source?, all.next().filter(|_| documents));
             let service = match &source.service {
                 Some(Reference { id }) => match services.get(id.as_str()) {
                     Some(Some(service)) => Some(Arc::clone(service)),
@@ -95,7 +119,6 @@ impl Table {
                     none => none.insert(plugins.for_streams(entities, context)?),
                 }
             };
-            let document = documents.then_some(one);
             routes.push(Arc::new(route(&source, service, own, document, flavor)));
         }
         let spoken = services.values().flatten().filter(|service| !service.speaks_http());
@@ -117,6 +140,9 @@ impl Table {
         })
     }
 }
+
+/// Routes, one by one.
+type Sources<'a> = Box<dyn Iterator<Item = Result<RouteEntity, CompileError>> + 'a>;
 
 #[derive(Default)]
 struct Rules {
@@ -193,7 +219,7 @@ fn services(entities: &dyn Entities, documents: bool) -> Result<Services, Compil
 }
 
 fn route(
-    source: &RouteEntity<'_>,
+    source: &RouteEntity,
     service: Option<Arc<Service>>,
     plugins: &mut Plugins,
     document: Option<&Document>,

@@ -20,7 +20,8 @@ use super::{
     judge::Judge,
 };
 use crate::app::PRODUCT;
-use crate::state::{Content, DiskError, Kept, aside};
+use crate::state::{Content, DiskError, Kept, Origin, aside};
+use proxy_core::compile::Harvested;
 
 /// What a request asks to be loaded.
 struct Asked {
@@ -54,10 +55,12 @@ pub(super) async fn load(node: &Node, call: &Call) -> Reply {
         return reply;
     }
     let (flavor, text) = (node.flavor(), asked.text);
-    match aside(move || decode(flavor, &text)).await {
+    let origin = origin();
+    let decoded = aside(move || decode(flavor, &text, origin).map(|decoded| (decoded, text)));
+    match decoded.await {
         None => refused(&Rejection::unreadable("the gateway is going down"), false),
         Some(Err(rejection)) => refused(&rejection, asked.flatten),
-        Some(Ok(declared)) => apply(node, declared).await,
+        Some(Ok((decoded, text))) => apply(node, decoded, (text, origin)).await,
     }
 }
 
@@ -65,23 +68,38 @@ fn refused(rejection: &Rejection, flatten: bool) -> Reply {
     Reply::json(StatusCode::BAD_REQUEST, rejection.to_json(flatten))
 }
 
+/// Entities, and what the compiler takes of them as it is.
+type Decoded = (Declared, Harvested);
+
 /// Reads a configuration's text with everything that this gateway knows.
-pub(super) fn decode(flavor: Flavor, text: &[u8]) -> Result<Declared, Rejection> {
-    with_context(flavor, |context| declarative::decode(text, context))
+pub(super) fn decode(flavor: Flavor, text: &[u8], origin: Origin) -> Result<Decoded, Rejection> {
+    let mut harvested = Harvested::default();
+    let read = |context: &Context<'_>| declarative::decode_into(text, context, &mut harvested);
+    with_context(flavor, origin, read).map(|declared| (declared, harvested))
 }
 
 /// What was kept as it was last: the whole, with the changes that were made to it.
-pub(super) fn restore(flavor: Flavor, kept: &Kept) -> Result<Declared, Rejection> {
+pub(super) fn restore(
+    flavor: Flavor,
+    kept: &Kept,
+) -> Result<(Declared, Option<Harvested>), Rejection> {
     let hash = kept.hash.as_deref().and_then(ConfigHash::parse);
-    let mut declared = match &kept.content {
-        Content::Text(text) => decode(flavor, text)?,
+    let (mut declared, mut harvested) = match &kept.content {
+        Content::Text(text, known) => {
+            let (declared, harvested) = decode(flavor, text, known.unwrap_or_else(origin))?;
+            (declared, Some(harvested))
+        }
         Content::Entities { json, mark } => {
             let unreadable = || Rejection::unreadable("kept entities cannot be read");
             let declared = Declared::from_json(json).ok_or_else(unreadable)?;
             // Whatever another program thought of them, this one makes up its own mind.
             match *mark == judge_mark(flavor) && hash.is_some() {
-                true => declared,
-                false => decode(flavor, declared.document().to_string().as_bytes())?,
+                true => (declared, None),
+                false => {
+                    let text = declared.document().to_string();
+                    let (declared, harvested) = decode(flavor, text.as_bytes(), origin())?;
+                    (declared, Some(harvested))
+                }
             }
         }
     };
@@ -94,9 +112,10 @@ pub(super) fn restore(flavor: Flavor, kept: &Kept) -> Result<Declared, Rejection
             continue;
         };
         let changed = |context: &Context<'_>| declarative::patch(&declared, &delta, context);
-        declared = with_context(flavor, changed)?.declared;
+        declared = with_context(flavor, origin(), changed)?.declared;
+        harvested = None;
     }
-    Ok(declared)
+    Ok((declared, harvested))
 }
 
 /// Size and time of the file that this program was started from. It is looked at once: later another program may stand there.
@@ -117,29 +136,45 @@ fn judge_mark(flavor: Flavor) -> String {
     format!("{PRODUCT} {} {}", flavor.as_str(), *BUILT)
 }
 
-/// What decoding needs from this gateway.
-pub(super) fn with_context<T>(flavor: Flavor, read: impl FnOnce(&Context<'_>) -> T) -> T {
+/// The time and the chance of this moment.
+pub(super) fn origin() -> Origin {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    read(&Context {
-        now: now.as_secs_f64(),
-        seed: uuid::Uuid::new_v4().as_u128(),
-        flavor,
-        judge: &Judge { flavor, now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX) },
-    })
+    Origin { now, seed: uuid::Uuid::new_v4().as_u128() }
+}
+
+/// What decoding needs from this gateway.
+pub(super) fn with_context<T>(
+    flavor: Flavor,
+    origin: Origin,
+    read: impl FnOnce(&Context<'_>) -> T,
+) -> T {
+    let Origin { now, seed } = origin;
+    let judge = &Judge { flavor, now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX) };
+    read(&Context { now: now.as_secs_f64(), seed, flavor, judge })
 }
 
 /// Puts a configuration to work and keeps it.
-async fn apply(node: &Node, declared: Declared) -> Reply {
+async fn apply(
+    node: &Node,
+    (declared, harvested): Decoded,
+    (text, origin): (Vec<u8>, Origin),
+) -> Reply {
     let declared = Arc::new(declared);
     let hash = declared.hash().to_string();
-    if let Err(error) = node.gateway.state.apply(Arc::clone(&declared), &hash).await {
+    let applied = node.gateway.state.apply(Arc::clone(&declared), Some(harvested), &hash);
+    if let Err(error) = applied.await {
         return refused(&Rejection::unreadable(&error.to_string()), false);
     }
     tracing::info!(hash, "configuration loaded");
     let (disk, flavor) = (node.gateway.disk.clone(), node.flavor());
     let rest = aside(move || {
         let json = declared.to_json();
-        note(disk.save(&json, &hash, &judge_mark(flavor)));
+        // Passwords become hashes when they are read, and only those are kept.
+        let content = match declared.kind("basicauth_credentials") {
+            None => Content::Text(text, Some(origin)),
+            Some(_) => Content::Entities { json: json.clone(), mark: judge_mark(flavor) },
+        };
+        note(disk.save(&content, &hash));
         json
     });
     Reply::raw_json(StatusCode::CREATED, rest.await.unwrap_or_default())
@@ -160,8 +195,8 @@ async fn keep(node: &Node, change: &[u8]) {
             let (disk, current) = (node.gateway.disk.clone(), node.gateway.state.current());
             let flavor = node.flavor();
             let save = move || {
-                let json = current.entities.to_json();
-                note(disk.save(&json, &current.hash, &judge_mark(flavor)));
+                let (json, mark) = (current.entities.to_json(), judge_mark(flavor));
+                note(disk.save(&Content::Entities { json, mark }, &current.hash));
             };
             aside(save).await;
         }
@@ -266,7 +301,7 @@ pub(super) async fn patch(node: &Node, call: &Call) -> Reply {
     if ConfigHash::parse(&delta.result).is_none() {
         return Reply::message(StatusCode::BAD_REQUEST, "the result is no hash");
     }
-    let amended = with_context(node.flavor(), |context| {
+    let amended = with_context(node.flavor(), origin(), |context| {
         declarative::patch(&current.entities, &delta, context)
     });
     let amended = match amended {
@@ -363,19 +398,31 @@ mod tests {
     fn only_what_this_program_judged_is_taken_as_it_is() {
         let flavor = Flavor::TraditionalCompatible;
         let text = br#"{"_format_version":"3.0","services":[{"name":"s","host":"a","routes":[{"paths":["/a"]}]}]}"#;
-        let declared = decode(flavor, text).unwrap();
+        let (declared, _) = decode(flavor, text, origin()).unwrap();
         let json = declared.to_json();
         let faulty = json.replace("\"port\":80,", "\"port\":\"none\",");
         assert_ne!(faulty, json);
-        let own = restore(flavor, &kept(&json, judge_mark(flavor))).unwrap();
+        let (own, _) = restore(flavor, &kept(&json, judge_mark(flavor))).unwrap();
         assert_eq!(own.to_json(), json);
         assert_eq!(own.hash().to_string(), "0123456789abcdef0123456789abcdef");
-        let again = restore(flavor, &kept(&json, "another program".into())).unwrap();
+        let (again, _) = restore(flavor, &kept(&json, "another program".into())).unwrap();
         let ids =
             |all: &Declared| all.values("routes").map(|one| one["id"].clone()).collect::<Vec<_>>();
         assert_eq!((ids(&again), again.hash()), (ids(&declared), own.hash()));
         assert!(restore(flavor, &kept(&faulty, judge_mark(flavor))).is_ok());
         assert!(restore(flavor, &kept(&faulty, judge_mark(Flavor::Expressions))).is_err());
         assert!(restore(flavor, &kept("{", judge_mark(flavor))).is_err());
+    }
+
+    #[test]
+    fn a_kept_text_becomes_the_entities_that_it_was() {
+        let flavor = Flavor::TraditionalCompatible;
+        let text = br#"{"_format_version":"3.0","consumers":[{"username":"a","keyauth_credentials":[{}]}],"routes":[{"paths":["/a"]}]}"#;
+        let origin = origin();
+        let (declared, _) = decode(flavor, text, origin).unwrap();
+        let content = Content::Text(text.to_vec(), Some(origin));
+        let (again, _) =
+            restore(flavor, &Kept { content, hash: None, changes: Vec::new() }).unwrap();
+        assert_eq!(again, declared);
     }
 }

@@ -1,15 +1,20 @@
 //! The last good configuration on disk.
 //!
-//! It is kept as the entities that were made of it, judged and complete, together with the mark of the program that
-//! judged them. The same program takes them as they are; another one judges them again.
+//! It is kept as the text that was sent, with the time and the chance that it was judged with: judged again, it becomes the
+//! same entities. What did not come as one text, or holds passwords that are to be forgotten, is kept as the entities that
+//! were made of it, with the mark of the program that judged them: that one takes them as they are, another judges again.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 use sha2::{Digest, Sha256};
 
 /// The first line of a file that holds entities, before the checksum; the second one is the mark of who judged them.
 const ENTITIES: &str = "flotilla-proxy configuration 2 ";
+
+/// The first line of a file that holds a text, before the checksum; the second one is what it was judged with.
+const JUDGED: &str = "flotilla-proxy configuration 3 ";
 
 /// The first line of a file that holds the text of a configuration, as older programs kept it.
 const TEXT: &str = "flotilla-proxy configuration 1 ";
@@ -34,11 +39,20 @@ pub struct Disk {
     path: PathBuf,
 }
 
+/// What a text was judged with besides itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The time, since 1970.
+    pub now: Duration,
+    /// Where the ids come from that have to be random.
+    pub seed: u128,
+}
+
 /// A whole configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Content {
-    /// As it was sent.
-    Text(Vec<u8>),
+    /// As it was sent, and what it was judged with where that is known.
+    Text(Vec<u8>, Option<Origin>),
     /// Its entities as JSON, and the mark of the program that judged them.
     Entities {
         /// All entities by kind and id.
@@ -66,17 +80,22 @@ impl Disk {
         Self { path: prefix.join("configuration") }
     }
 
-    /// Keeps the entities of a configuration that goes by a hash, judged by the program of this mark; what was there
-    /// stays until the new one is whole.
-    pub fn save(&self, json: &str, hash: &str, mark: &str) -> Result<(), DiskError> {
+    /// Keeps a configuration that goes by a hash; what was there stays until the new one is whole.
+    pub fn save(&self, content: &Content, hash: &str) -> Result<(), DiskError> {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
         let beside = self.path.with_extension("new");
-        let digest = Sha256::new().chain_update(mark).chain_update("\n").chain_update(json);
-        let digest = hex(&digest.finalize());
-        let line = format!("{ENTITIES}{digest} {hash}\n{mark}\n");
-        let written = write_synced(&beside, &[line.as_bytes(), json.as_bytes()])
+        let (kind, second, rest) = match content {
+            Content::Text(text, Some(Origin { now, seed })) => {
+                (JUDGED, format!("{} {seed:x}\n", now.as_nanos()), text.as_slice())
+            }
+            Content::Text(text, None) => (TEXT, String::new(), text.as_slice()),
+            Content::Entities { json, mark } => (ENTITIES, format!("{mark}\n"), json.as_bytes()),
+        };
+        let digest = Sha256::new().chain_update(&second).chain_update(rest);
+        let line = format!("{kind}{} {hash}\n{second}", hex(&digest.finalize()));
+        let written = write_synced(&beside, &[line.as_bytes(), rest])
             .and_then(|()| fs::rename(&beside, &self.path));
         if written.is_err() {
             // Half a file is of no use to anyone, and may be what filled the disk.
@@ -137,10 +156,8 @@ impl Disk {
 fn read(file: Vec<u8>) -> Option<(Content, Option<String>)> {
     let end = file.iter().position(|byte| *byte == b'\n')?;
     let line = std::str::from_utf8(&file[..end]).ok()?;
-    let (text, line) = match line.strip_prefix(ENTITIES) {
-        Some(line) => (false, line),
-        None => (true, line.strip_prefix(TEXT)?),
-    };
+    let kind = [ENTITIES, JUDGED, TEXT].into_iter().find(|kind| line.starts_with(kind))?;
+    let line = &line[kind.len()..];
     let (digest, hash) = line.split_once(' ').unwrap_or((line, ""));
     if digest != hex(&Sha256::digest(&file[end + 1..])) {
         return None;
@@ -148,13 +165,26 @@ fn read(file: Vec<u8>) -> Option<(Content, Option<String>)> {
     let hash = Some(hash.to_owned()).filter(|hash| !hash.is_empty());
     let mut rest = file;
     rest.drain(..=end);
-    if text {
-        return Some((Content::Text(rest), hash));
-    }
-    let mut json = String::from_utf8(rest).ok()?;
-    let mark = json.split_once('\n')?.0.to_owned();
-    json.drain(..=mark.len());
-    Some((Content::Entities { json, mark }, hash))
+    let mut second = || -> Option<String> {
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let line = String::from_utf8(rest.drain(..=end).collect()).ok()?;
+        Some(line.trim_end().to_owned())
+    };
+    let content = match kind {
+        TEXT => Content::Text(rest, None),
+        JUDGED => {
+            let line = second()?;
+            let (now, seed) = line.split_once(' ')?;
+            let now = Duration::from_nanos(now.parse().ok()?);
+            let seed = u128::from_str_radix(seed, 16).ok()?;
+            Content::Text(rest, Some(Origin { now, seed }))
+        }
+        _ => {
+            let mark = second()?;
+            Content::Entities { json: String::from_utf8(rest).ok()?, mark }
+        }
+    };
+    Some((content, hash))
 }
 
 /// The changes up to the first that is torn.
@@ -212,10 +242,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
         assert!(disk.load().unwrap().is_none());
-        disk.save(r#"{"services":{}}"#, "h", "program 1").unwrap();
-        let kept = disk.load().unwrap().unwrap();
         let json = r#"{"services":{}}"#.to_owned();
-        assert_eq!(kept.content, Content::Entities { json, mark: "program 1".to_owned() });
+        let content = Content::Entities { json, mark: "program 1".to_owned() };
+        disk.save(&content, "h").unwrap();
+        let kept = disk.load().unwrap().unwrap();
+        assert_eq!(kept.content, content);
         assert_eq!((kept.hash.as_deref(), kept.changes.len()), (Some("h"), 0));
         let path = folder.path().join("configuration");
         let whole = fs::read(&path).unwrap();
@@ -233,15 +264,27 @@ mod tests {
         let line = format!("{TEXT}{} h\n", hex(&Sha256::digest(text)));
         fs::write(folder.path().join("configuration"), [line.as_bytes(), text].concat()).unwrap();
         let kept = Disk::new(folder.path()).load().unwrap().unwrap();
-        assert_eq!(kept.content, Content::Text(text.to_vec()));
+        assert_eq!(kept.content, Content::Text(text.to_vec(), None));
         assert_eq!(kept.hash.as_deref(), Some("h"));
+    }
+
+    #[test]
+    fn a_text_comes_back_with_what_it_was_judged_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        let origin = Origin { now: Duration::new(7, 9), seed: u128::MAX };
+        let content = Content::Text(b"one\ntwo\n".to_vec(), Some(origin));
+        disk.save(&content, "h").unwrap();
+        let kept = disk.load().unwrap().unwrap();
+        assert_eq!((kept.content, kept.hash.as_deref()), (content, Some("h")));
     }
 
     #[test]
     fn changes_come_back_in_order_up_to_a_torn_one_and_go_with_the_next_whole() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
-        disk.save("{}", "h", "m").unwrap();
+        let content = Content::Entities { json: "{}".to_owned(), mark: "m".to_owned() };
+        disk.save(&content, "h").unwrap();
         for change in ["one\n", "two", "three"] {
             assert!(!disk.append(change.as_bytes()).unwrap());
         }
@@ -251,7 +294,7 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         assert_eq!(changes(), [&b"one\n"[..], b"two"]);
-        disk.save("{}", "i", "m").unwrap();
+        disk.save(&content, "i").unwrap();
         assert!(changes().is_empty());
     }
 }

@@ -106,7 +106,7 @@ fn oauth2() -> EntitySchema {
     .check(EntityCheck::Custom {
         field_sources: vec!["hash_secret", "client_type"],
         run_with_missing_fields: false,
-        check: no_public_secret,
+        check: Some(no_public_secret),
     });
     EntitySchema::new("oauth2_credentials", record).named_by("client_id").keyed_by(&["client_id"])
 }

@@ -108,7 +108,7 @@ fn filter_chains() -> EntitySchema {
     let record = Record::new(fields).check(EntityCheck::Custom {
         field_sources: vec![],
         run_with_missing_fields: true,
-        check: |_| Err(Fault::message("wasm support is not enabled")),
+        check: Some(|_| Err(Fault::message("wasm support is not enabled"))),
     });
     EntitySchema::new("filter_chains", record).named_by("name").keyed_by(&["route", "service"])
 }

@@ -145,7 +145,7 @@ fn base(expressions: bool) -> Record {
         .check(EntityCheck::Custom {
             field_sources: vec!["path_handling"],
             run_with_missing_fields: false,
-            check: |_| Ok(()),
+            check: None,
         })
         .check(EntityCheck::Custom {
             field_sources: vec![
@@ -153,7 +153,7 @@ fn base(expressions: bool) -> Record {
                 "headers", "expression", "regex_priority", "priority",
             ],
             run_with_missing_fields: true,
-            check: if expressions { one_language } else { |_| Ok(()) },
+            check: expressions.then_some(one_language as fn(&_) -> _),
         })
 }
 
@@ -219,6 +219,9 @@ fn host() -> Field {
         )
         .custom(|value| {
             let text = value.as_str().unwrap_or_default();
+            if !text.contains('*') {
+                return crate::host::check_optional_port(text);
+            }
             crate::host::check_optional_port(&text.replace('*', "wildcard"))
                 .map_err(|message| message.replace(&text.replace('*', "wildcard"), text))
         })
@@ -290,7 +293,7 @@ fn variant(base: &Record, family: Family, expressions: bool) -> Record {
     record.checks.push(EntityCheck::Custom {
         field_sources: vec![],
         run_with_missing_fields: true,
-        check: match (family, expressions) {
+        check: Some(match (family, expressions) {
             (Family::Http, false) => |route| needs_matcher(route, HTTP, false),
             (Family::Http, true) => |route| needs_matcher(route, HTTP, true),
             (Family::Grpc, false) => |route| needs_matcher(route, GRPC, false),
@@ -302,7 +305,7 @@ fn variant(base: &Record, family: Family, expressions: bool) -> Record {
                 Some(Value::String(text)) if !text.is_empty() => Ok(()),
                 _ => needs_snis(route),
             },
-        },
+        }),
     });
     record
 }
@@ -346,13 +349,9 @@ fn needs_matcher(
         }
         None => needs.secure_protocols.contains(&"https"),
     };
-    let mut fields = needs.fields.to_vec();
-    if secure {
-        fields.push("snis");
-    }
-    if expressions {
-        fields.push("expression");
-    }
+    let more = [("snis", secure), ("expression", expressions)];
+    let more = more.iter().filter(|(_, asked)| *asked).map(|(name, _)| name);
+    let fields = needs.fields.iter().chain(more);
     let set = |name: &&str| match get(route, name) {
         None | Some(Value::Null) => false,
         Some(Value::Array(all)) => !all.is_empty(),
@@ -360,10 +359,10 @@ fn needs_matcher(
         Some(Value::String(text)) => !text.is_empty(),
         Some(Value::Bool(_) | Value::Number(_)) => true,
     };
-    if fields.iter().any(set) {
+    if fields.clone().any(set) {
         return Ok(());
     }
-    let names: Vec<String> = fields.iter().map(|name| format!("'{name}'")).collect();
+    let names: Vec<String> = fields.map(|name| format!("'{name}'")).collect();
     let protocol = if secure { needs.secure } else { needs.plain };
     let names = names.join(", ");
     Err(format!("must set one of {names} when 'protocols' is {protocol}").into())

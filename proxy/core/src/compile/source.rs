@@ -52,6 +52,11 @@ impl<'de> Deserialize<'de> for Spoken {
 #[derive(Deserialize)]
 struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// Whether paths are handled in the way that is not the default.
+fn is_second_way<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<Word<'de>>::deserialize(deserializer)?.is_some_and(|way| way.0 == "v1"))
+}
+
 #[derive(Deserialize)]
 struct AddressEntity {
     ip: Option<String>,
@@ -64,7 +69,7 @@ fn yes() -> bool {
 
 /// A route.
 #[derive(Deserialize)]
-pub(super) struct RouteEntity<'a> {
+pub(super) struct RouteEntity {
     pub(super) id: Uuid,
     pub(super) name: Option<String>,
     pub(super) service: Option<Reference>,
@@ -82,8 +87,8 @@ pub(super) struct RouteEntity<'a> {
     priority: Option<serde_json::Number>,
     #[serde(default = "yes")]
     pub(super) strip_path: bool,
-    #[serde(borrow)]
-    path_handling: Option<Cow<'a, str>>,
+    #[serde(default, rename = "path_handling", deserialize_with = "is_second_way")]
+    second_way: bool,
     #[serde(default)]
     pub(super) preserve_host: bool,
     https_redirect_status_code: Option<u16>,
@@ -93,7 +98,7 @@ pub(super) struct RouteEntity<'a> {
     pub(super) response_buffering: bool,
 }
 
-impl RouteEntity<'_> {
+impl RouteEntity {
     pub(super) fn protocols(&self) -> Protocols {
         match &self.protocols {
             Some(Spoken(protocols)) => *protocols,
@@ -103,7 +108,7 @@ impl RouteEntity<'_> {
 
     /// Only the traditional flavour knows the second way.
     pub(super) fn path_handling(&self, flavor: Flavor) -> PathHandling {
-        if flavor == Flavor::Traditional && self.path_handling.as_deref() == Some("v1") {
+        if flavor == Flavor::Traditional && self.second_way {
             PathHandling::V1
         } else {
             PathHandling::V0

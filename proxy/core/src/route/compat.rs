@@ -67,7 +67,7 @@ pub fn matchers(rules: &[Rule], flavor: Flavor) -> Result<Vec<Matcher>, RuleErro
             }
         }
     }
-    all.sort_by_key(|matcher| std::cmp::Reverse((matcher.priority, matcher.id)));
+    all.sort_by_cached_key(|matcher| std::cmp::Reverse((matcher.priority, matcher.id)));
     Ok(all)
 }
 

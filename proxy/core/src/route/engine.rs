@@ -2,13 +2,11 @@
 //!
 //! A request's fields become the engine's values only where some expression reads them.
 
-use std::collections::HashMap;
-
-use atc_router::ast::{Expression, Type, Value};
+use atc_router::ast::{Expression, LogicalExpression, Type, Value};
 use atc_router::context::{Context, Match as Found};
 use atc_router::interpreter::Execute;
 use atc_router::schema::Schema;
-use atc_router::semantics::{FieldCounter, Validate};
+use atc_router::semantics::Validate;
 use percent_encoding::percent_decode_str;
 
 use super::compat::{self, Matcher};
@@ -116,7 +114,7 @@ impl Engine {
     pub fn new(rules: &[Rule], flavor: Flavor) -> Result<Self, RuleError> {
         let schema = schema();
         let matchers = compat::matchers(rules, flavor)?;
-        let mut counter = HashMap::new();
+        let mut names = Vec::new();
         for matcher in &matchers {
             // What was made of a route's fields reads the fields of the schema and is right by itself.
             if rules[matcher.route].expression.is_some() {
@@ -125,9 +123,9 @@ impl Engine {
                     .validate(&schema)
                     .map_err(|reason| RuleError::Expression { id: matcher.id, reason })?;
             }
-            matcher.expression.add_to_counter(&mut counter);
+            note_fields(&matcher.expression, &mut names);
         }
-        let fields = counter.keys().filter_map(|name| Field::parse(name)).collect();
+        let fields = names.into_iter().filter_map(Field::parse).collect();
         let index = Index::new(matchers.iter().map(|matcher| &matcher.expression));
         Ok(Self { schema, matchers, index, fields })
     }
@@ -245,6 +243,25 @@ impl Engine {
             }
         }
         context
+    }
+}
+
+/// Notes the fields that an expression reads, each once: there are few of them.
+fn note_fields<'a>(expression: &'a Expression, names: &mut Vec<&'a str>) {
+    match expression {
+        Expression::Predicate(predicate) => {
+            let name = predicate.lhs.var_name.as_str();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Expression::Logical(logical) => match logical.as_ref() {
+            LogicalExpression::And(left, right) | LogicalExpression::Or(left, right) => {
+                note_fields(left, names);
+                note_fields(right, names);
+            }
+            LogicalExpression::Not(inner) => note_fields(inner, names),
+        },
     }
 }
 
