@@ -111,7 +111,8 @@ pub struct Directory {
     hmac: HashMap<Box<str>, Arc<Credential>>,
     jwt: HashMap<Box<str>, Arc<Credential>>,
     oauth2: HashMap<Box<str>, Arc<Credential>>,
-    tokens: HashMap<Box<str>, Token>,
+    tokens: HashMap<Box<str>, Arc<Token>>,
+    refresh_tokens: HashMap<Box<str>, Arc<Token>>,
 }
 
 impl Directory {
@@ -196,9 +197,15 @@ impl Directory {
                 expires_in: number(entity, "expires_in"),
                 created_at: number(entity, "created_at"),
             };
-            string(entity, "access_token").map(|text| (text.into(), token))
+            let token = Arc::new(token);
+            if let Some(text) = string(entity, "refresh_token") {
+                self.refresh_tokens.insert(text.into(), Arc::clone(&token));
+            }
+            if let Some(text) = string(entity, "access_token") {
+                self.tokens.insert(text.into(), token);
+            }
         };
-        self.tokens = entities.of("oauth2_tokens").filter_map(token).collect();
+        entities.of("oauth2_tokens").for_each(token);
     }
 
     fn credentials<'a>(
@@ -271,7 +278,12 @@ impl Directory {
 
     /// The declared token of this text.
     pub(super) fn token(&self, text: &str) -> Option<&Token> {
-        self.tokens.get(text)
+        self.tokens.get(text).map(AsRef::as_ref)
+    }
+
+    /// The declared token that this text refreshes.
+    pub(super) fn refresh_token(&self, text: &str) -> Option<&Token> {
+        self.refresh_tokens.get(text).map(AsRef::as_ref)
     }
 
     /// The OAuth 2 application of a client id.

@@ -7,24 +7,26 @@ mod endpoint;
 
 use std::sync::Arc;
 
-use http::header::WWW_AUTHENTICATE;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::json;
 
-use super::args::Args;
+use super::args::{Args, Found};
 use super::auth::{Strangers, authenticate, challenge};
-use super::{Access, BuildError, Config, Directory, Plugin, Services};
+use super::{Access, BuildError, Config, Directory, Flow, Plugin, Services};
 use crate::answer::Answer;
 use crate::exchange::{Exchange, text};
 
 const SCOPE: HeaderName = HeaderName::from_static("x-authenticated-scope");
 const USER: HeaderName = HeaderName::from_static("x-authenticated-userid");
+const ACCESS_TOKEN: &str = "access_token";
 const EXPIRED: &str = "The access token is invalid or has expired";
 
 pub(super) struct OAuth2 {
     scopes: Vec<String>,
     mandatory_scope: bool,
     provision_key: String,
+    pkce: String,
     authorization_code: bool,
     implicit: bool,
     client_credentials: bool,
@@ -53,6 +55,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
         scopes: config.list("scopes"),
         mandatory_scope: config.flag("mandatory_scope"),
         provision_key: config.string("provision_key"),
+        pkce: config.string("pkce"),
         authorization_code: config.flag("enable_authorization_code"),
         implicit: config.flag("enable_implicit_grant"),
         client_credentials: config.flag("enable_client_credentials"),
@@ -82,14 +85,23 @@ impl Plugin for OAuth2 {
                 return Access::Later(Box::pin(endpoint::authorize(self, exchange)));
             }
         }
-        match self.verify(exchange) {
-            Ok(()) => Access::Continue,
-            Err(refusal) => self.strangers.refuse(exchange, |_| self.answer(&refusal)).into(),
-        }
+        Access::Later(Box::pin(self.open(exchange)))
     }
 }
 
 impl OAuth2 {
+    /// Lets through who has a token, or whom the configuration lets through without.
+    async fn open(&self, exchange: &mut Exchange) -> Flow {
+        let token = self.given(exchange).await;
+        let Err(refusal) = self.verify(exchange, token) else { return Flow::Continue };
+        let flow = self.strangers.refuse(exchange, |_| self.answer(&refusal));
+        if matches!(flow, Flow::Continue) {
+            exchange.request.headers.remove(SCOPE);
+            exchange.request.headers.remove(USER);
+        }
+        flow
+    }
+
     fn answer(&self, refusal: &Refusal) -> Answer {
         let mut challenge = String::from_utf8_lossy(self.challenge.as_bytes()).into_owned();
         if let Some((error, text)) = refusal.more {
@@ -101,11 +113,11 @@ impl OAuth2 {
         Answer::json(refusal.status, &body).with(WWW_AUTHENTICATE, challenge)
     }
 
-    fn verify(&self, exchange: &mut Exchange) -> Result<(), Refusal> {
+    fn verify(&self, exchange: &mut Exchange, given: Option<String>) -> Result<(), Refusal> {
         let unauthorized =
             |error, text, more| Refusal { status: StatusCode::UNAUTHORIZED, error, text, more };
         let invalid = |text| unauthorized("invalid_token", text, Some(("invalid_token", EXPIRED)));
-        let Some(given) = self.given(exchange) else {
+        let Some(given) = given else {
             return Err(self.missing(exchange));
         };
         let token = self.directory.token(&given).ok_or_else(|| invalid(EXPIRED))?;
@@ -164,35 +176,48 @@ impl OAuth2 {
         }
     }
 
-    /// The token of the query or the header: after `bearer` or `token` in any case, or alone.
-    fn given(&self, exchange: &mut Exchange) -> Option<String> {
-        let mut args = Args::parse(exchange.request.query.as_deref().unwrap_or_default());
-        let in_query = args
-            .0
-            .iter()
-            .find(|(name, _)| name == "access_token")
-            .and_then(|(_, value)| value.clone());
-        if let Some(token) = in_query.filter(|token| !token.is_empty()) {
-            if self.hide {
-                args.remove("access_token");
-                exchange.request.query = Some(args.encode()).filter(|query| !query.is_empty());
+    /// The token of the header, after `bearer` or `token` in any case or alone, or else of the query or the body.
+    async fn given(&self, exchange: &mut Exchange) -> Option<String> {
+        let header = exchange.request.headers.get(&self.header).and_then(text).map(str::to_owned);
+        let (token, in_header) = match header {
+            Some(value) => {
+                let words: Vec<&str> = value.split_whitespace().collect();
+                match words[..] {
+                    [scheme, token]
+                        if ["bearer", "token"]
+                            .iter()
+                            .any(|known| scheme.eq_ignore_ascii_case(known)) =>
+                    {
+                        (token.to_owned(), true)
+                    }
+                    _ => (value, false),
+                }
             }
-            return Some(token);
-        }
-        let value = exchange.request.headers.get(&self.header).and_then(text)?.trim();
-        let token = match value.split_once(' ') {
-            Some((scheme, token))
-                if ["bearer", "token"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) =>
-            {
-                token.trim()
-            }
-            Some(_) => return None,
-            None => value,
+            None => match endpoint::arguments(exchange).await.find(ACCESS_TOKEN) {
+                Found::One(token) => (token.to_owned(), false),
+                Found::Nothing | Found::Bare | Found::Many => return None,
+            },
         };
-        let token = (!token.is_empty()).then(|| token.to_owned())?;
-        if self.hide {
+        if self.hide && in_header {
             exchange.request.headers.remove(&self.header);
+        } else if self.hide {
+            hide(exchange).await;
         }
-        Some(token)
+        (!token.is_empty()).then_some(token)
+    }
+}
+
+/// Takes the token out of the query, and out of a form.
+async fn hide(exchange: &mut Exchange) {
+    let mut query = Args::parse(exchange.request.query.as_deref().unwrap_or_default());
+    query.remove(ACCESS_TOKEN);
+    exchange.request.query = Some(query.encode()).filter(|query| !query.is_empty());
+    let kind = exchange.request.headers.get(CONTENT_TYPE).and_then(text).unwrap_or_default();
+    if exchange.request.method != Method::GET && kind.contains("application/x-www-form-urlencoded")
+    {
+        let body = exchange.request.read_body().await.unwrap_or_default();
+        let mut form = Args::parse(&String::from_utf8_lossy(&body));
+        form.remove(ACCESS_TOKEN);
+        exchange.request.set_body(form.encode().into());
     }
 }

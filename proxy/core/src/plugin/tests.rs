@@ -16,6 +16,7 @@ use super::*;
 use crate::exchange::{Body, Client, Entity, Request, Response, Source};
 
 mod edges;
+mod oauth2;
 mod sessions;
 
 /// A world that stands still at noon of 2024-11-21.
