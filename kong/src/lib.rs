@@ -13,6 +13,7 @@ pub mod id;
 pub mod model;
 pub mod path;
 pub mod pattern;
+pub mod pcre;
 pub mod schema;
 pub mod tag;
 pub mod vault;

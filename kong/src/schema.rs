@@ -26,7 +26,7 @@ pub use validate::References;
 /// Whether the text is a regular expression that the gateway can run.
 #[must_use]
 pub fn is_regex(text: &str) -> bool {
-    regex::Regex::new(text).is_ok()
+    crate::pcre::Pattern::new(text).is_ok()
 }
 
 /// Whether the text is a UUID in the usual form.

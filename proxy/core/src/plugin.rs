@@ -324,7 +324,7 @@ pub enum BuildError {
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
-        source: Box<regex::Error>,
+        source: kong::pcre::PatternError,
     },
     /// A plugin that Kong has and this gateway cannot run.
     #[error("plugin '{0}' not enabled; add it to the 'plugins' configuration property")]

@@ -8,7 +8,6 @@ pub mod engine;
 pub mod index;
 mod judge;
 mod literal;
-mod pattern;
 pub mod traditional;
 
 pub use judge::judge;

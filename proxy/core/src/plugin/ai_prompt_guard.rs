@@ -1,6 +1,6 @@
 //! ai-prompt-guard: prompts pass or not by what they say. The client is not told why.
 
-use regex::Regex;
+use kong::pcre::Pattern;
 use serde_json::{Map, Value};
 
 use super::llm::{bad_request, body, limit};
@@ -8,8 +8,8 @@ use super::{Access, BuildError, Config, Flow, Plugin};
 use crate::exchange::Exchange;
 
 struct AiPromptGuard {
-    allow: Vec<Regex>,
-    deny: Vec<Regex>,
+    allow: Vec<Pattern>,
+    deny: Vec<Pattern>,
     only_latest: bool,
     all_roles: bool,
     limit: usize,
@@ -18,10 +18,10 @@ struct AiPromptGuard {
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
     let patterns = |field: &str| {
         let compile = |pattern: String| {
-            Regex::new(&pattern).map_err(|source| BuildError::Pattern {
+            Pattern::new(&pattern).map_err(|source| BuildError::Pattern {
                 plugin: "ai-prompt-guard",
                 pattern,
-                source: Box::new(source),
+                source,
             })
         };
         config.list(field).into_iter().map(compile).collect::<Result<Vec<_>, _>>()

@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use http::StatusCode;
 use http::header::USER_AGENT;
-use regex::{Regex, RegexSet};
+use kong::pcre::Pattern;
+use regex::RegexSet;
 
 use super::{Access, BuildError, Config, Plugin};
 use crate::answer::Answer;
@@ -26,8 +27,8 @@ static KNOWN_BOTS: LazyLock<Option<RegexSet>> = LazyLock::new(|| {
 });
 
 struct BotDetection {
-    allow: Vec<Regex>,
-    deny: Vec<Regex>,
+    allow: Vec<Pattern>,
+    deny: Vec<Pattern>,
 }
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> {
@@ -36,10 +37,10 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Plugin>, BuildError> 
             .list(field)
             .into_iter()
             .map(|pattern| {
-                Regex::new(&pattern).map_err(|source| BuildError::Pattern {
+                Pattern::new(&pattern).map_err(|source| BuildError::Pattern {
                     plugin: "bot-detection",
                     pattern,
-                    source: Box::new(source),
+                    source,
                 })
             })
             .collect::<Result<Vec<_>, _>>()
@@ -58,7 +59,7 @@ impl Plugin for BotDetection {
             }
             (Some(agent), None) => text(agent).unwrap_or_default().trim(),
         };
-        let matches = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(agent));
+        let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.is_match(agent));
         let is_bot = || KNOWN_BOTS.as_ref().is_some_and(|bots| bots.is_match(agent));
         if matches(&self.allow) || !(matches(&self.deny) || is_bot()) {
             return Access::Continue;

@@ -6,7 +6,7 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use regex::Regex;
+use kong::pcre::Pattern;
 use serde_json::Value;
 
 use super::{Access, BuildError, Config, Plugin};
@@ -46,7 +46,7 @@ enum Entry {
     Plain(String),
     /// Matches the whole origin, or only its host.
     Pattern {
-        regex: Regex,
+        regex: Pattern,
         by_host: bool,
     },
 }
@@ -97,12 +97,9 @@ fn origins(list: &[String]) -> Result<Origins, BuildError> {
         if is_plain(origin) {
             return Ok(Entry::Plain(normalized(origin)));
         }
-        let regex =
-            Regex::new(&format!("^(?:{origin})$")).map_err(|source| BuildError::Pattern {
-                plugin: "cors",
-                pattern: origin.clone(),
-                source: Box::new(source),
-            })?;
+        let regex = Pattern::new(&format!("^(?:{origin})$")).map_err(|source| {
+            BuildError::Pattern { plugin: "cors", pattern: origin.clone(), source }
+        })?;
         Ok(Entry::Pattern { regex, by_host: !origin.contains(':') })
     };
     list.iter().map(entry).collect::<Result<_, _>>().map(Origins::Listed)

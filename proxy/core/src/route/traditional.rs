@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use kong::pcre::Pattern;
 use uuid::Uuid;
 
 use super::compat::split_port;
-use super::pattern::Pattern;
 use super::{Endpoint, Lookup, Match, Protocol, Rule, RuleError};
 
 const HOST: u8 = 0x40;
@@ -398,7 +398,7 @@ impl Order {
 impl Path {
     fn new(text: &str, rule: &Rule) -> Result<Self, RuleError> {
         let regex = match text.strip_prefix('~') {
-            Some(pattern) => Some(Pattern::new(&format!("^{pattern}"), rule.id)?),
+            Some(pattern) => Some(compile(&format!("^{pattern}"), rule.id)?),
             None => None,
         };
         Ok(Self { text: text.to_owned(), regex, priority: rule.regex_priority })
@@ -412,12 +412,17 @@ impl Path {
     }
 }
 
+/// Compiles a regular expression of a route.
+fn compile(pattern: &str, id: Uuid) -> Result<Pattern, RuleError> {
+    Pattern::new(pattern).map_err(|error| RuleError::Regex { id, reason: error.to_string() })
+}
+
 /// A single value may be a regular expression; among several each is plain text.
 fn header_tests(values: &[String], id: Uuid) -> Result<Vec<HeaderTest>, RuleError> {
     if let [only] = values
         && let Some(pattern) = only.strip_prefix("~*")
     {
-        return Ok(vec![HeaderTest::Regex(Pattern::new(pattern, id)?)]);
+        return Ok(vec![HeaderTest::Regex(compile(pattern, id)?)]);
     }
     if let [only] = values {
         return Ok(vec![HeaderTest::Text(only.to_lowercase())]);

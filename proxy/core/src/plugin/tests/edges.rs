@@ -46,6 +46,16 @@ fn an_origins_pattern_with_a_colon_is_held_against_the_whole_origin() {
 }
 
 #[test]
+fn patterns_may_look_around() {
+    let plan = only("cors", &json!({ "origins": [r"(?!bad\.)[a-z]+\.test", "http://x.test"] }));
+    let allowed = |asked| origin(&filtered(&plan, &[("origin", asked)], &[])).is_some();
+    assert!(allowed("http://good.test") && !allowed("http://bad.test"));
+    let plan = only("bot-detection", &json!({ "deny": [r"^curl(?!/8)"] }));
+    let denied = |agent| access(&plan, &mut exchange(&[("user-agent", agent)])).is_some();
+    assert!(denied("curl/7.1") && !denied("curl/8.1"));
+}
+
+#[test]
 fn cors_tells_that_it_varies_beside_what_the_upstream_says() {
     let plan = only("cors", &json!({ "origins": ["http://a.test"] }));
     let headers = filtered(&plan, &[], &[("vary", "Accept-Encoding")]);

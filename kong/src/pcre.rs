@@ -1,47 +1,58 @@
-//! Regular expressions of the traditional flavour: PCRE's language as far as routes are written in it.
+//! Regular expressions that users write, in PCRE's language as far as they use it.
 //!
 //! What the linear engine takes, it runs; look-around, back-references and atomic groups go to a backtracking engine
 //! with a bound on its steps, which then counts as no match.
 
-use fancy_regex::Regex as Backtracking;
+use fancy_regex::{Regex as Backtracking, RegexBuilder as BacktrackingBuilder};
 use regex::Regex;
-use uuid::Uuid;
 
-use super::RuleError;
+/// How many steps back are taken for one text: clients choose it, and may choose the worst.
+const STEPS: usize = 100_000;
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
-pub(super) enum Pattern {
+pub struct Pattern(Engine);
+
+#[derive(Debug, Clone)]
+enum Engine {
     Linear(Regex),
     Backtracking(Box<Backtracking>),
 }
 
+/// Why a pattern cannot be run.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct PatternError(#[from] Box<fancy_regex::Error>);
+
 /// The text that matched, and the groups by number and name.
-pub(super) type Found = (String, Vec<(String, String)>);
+pub type Found = (String, Vec<(String, String)>);
 
 impl Pattern {
     /// Compiles a pattern.
-    pub(super) fn new(pattern: &str, id: Uuid) -> Result<Self, RuleError> {
+    ///
+    /// # Errors
+    /// No engine can run it.
+    pub fn new(pattern: &str) -> Result<Self, PatternError> {
         let pattern = translate(pattern);
         if let Ok(regex) = Regex::new(&pattern) {
-            return Ok(Self::Linear(regex));
+            return Ok(Self(Engine::Linear(regex)));
         }
-        match Backtracking::new(&pattern) {
-            Ok(regex) => Ok(Self::Backtracking(Box::new(regex))),
-            Err(error) => Err(RuleError::Regex { id, reason: error.to_string() }),
-        }
+        let regex = BacktrackingBuilder::new(&pattern).backtrack_limit(STEPS).build();
+        Ok(Self(Engine::Backtracking(Box::new(regex.map_err(Box::new)?))))
     }
 
     /// Whether it matches anywhere.
-    pub(super) fn is_match(&self, text: &str) -> bool {
-        match self {
-            Self::Linear(regex) => regex.is_match(text),
-            Self::Backtracking(regex) => regex.is_match(text).unwrap_or(false),
+    #[must_use]
+    pub fn is_match(&self, text: &str) -> bool {
+        match &self.0 {
+            Engine::Linear(regex) => regex.is_match(text),
+            Engine::Backtracking(regex) => regex.is_match(text).unwrap_or(false),
         }
     }
 
     /// What it matches first.
-    pub(super) fn captures(&self, text: &str) -> Option<Found> {
+    #[must_use]
+    pub fn captures(&self, text: &str) -> Option<Found> {
         let collect = |whole: &str, groups: Vec<(usize, Option<&str>, &str)>| {
             let mut captures = Vec::new();
             for (place, name, value) in groups {
@@ -50,15 +61,15 @@ impl Pattern {
             }
             (whole.to_owned(), captures)
         };
-        match self {
-            Self::Linear(regex) => {
+        match &self.0 {
+            Engine::Linear(regex) => {
                 let found = regex.captures(text)?;
                 let groups = found.iter().zip(regex.capture_names()).enumerate();
                 let groups =
                     groups.filter_map(|(at, (group, name))| Some((at, name, group?.as_str())));
                 Some(collect(found.get(0)?.as_str(), groups.collect()))
             }
-            Self::Backtracking(regex) => {
+            Engine::Backtracking(regex) => {
                 let found = regex.captures(text).ok()??;
                 let groups = found.iter().zip(regex.capture_names()).enumerate();
                 let groups =
@@ -131,9 +142,16 @@ mod tests {
             (r"^/a\hb", "/a b"),
             (r"^/a(?#comment)b", "/ab"),
         ] {
-            let compiled = Pattern::new(pattern, Uuid::nil()).unwrap();
+            let compiled = Pattern::new(pattern).unwrap();
             assert!(compiled.is_match(text), "{pattern}");
         }
-        assert!(!Pattern::new(r"^\w$", Uuid::nil()).unwrap().is_match("é"));
+        assert!(!Pattern::new(r"^\w$").unwrap().is_match("é"));
+    }
+
+    #[test]
+    fn a_text_that_takes_too_many_steps_does_not_match() {
+        let pattern = Pattern::new(r"^(?=(a|aa)+$)\1*b").unwrap();
+        assert!(!pattern.is_match(&format!("{}c", "a".repeat(64))));
+        assert!(Pattern::new("(?<=a").is_err());
     }
 }
