@@ -150,8 +150,17 @@ impl Gateway {
 
     /// The TLS of a proxy listener: certificates of whatever generation is current.
     pub fn server_config(self: &Arc<Self>, http2: bool) -> Arc<rustls::ServerConfig> {
+        self.server_config_for(http2, rustls::server::WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// The same, for clients that this verifier takes.
+    pub fn server_config_for(
+        self: &Arc<Self>,
+        http2: bool,
+        clients: Arc<dyn rustls::server::danger::ClientCertVerifier>,
+    ) -> Arc<rustls::ServerConfig> {
         let gateway = Arc::clone(self);
-        Arc::new(tls::server(move || Arc::clone(&gateway.state.current().tls), http2))
+        Arc::new(tls::server(move || Arc::clone(&gateway.state.current().tls), http2, clients))
     }
 }
 

@@ -149,7 +149,8 @@ pub async fn forward(
     client: &mut Client1<'_>,
 ) {
     let Some(service) = way.route.service.clone() else { return };
-    let service = redirected(service, exchange);
+    let wishes = std::mem::take(&mut exchange.upstream.wishes);
+    let service = redirected(service, exchange, wishes.tls.is_some());
     let mut body = match take_body(way, exchange).await {
         Ok(body) => body,
         Err(fault) => return give_up(gateway, way, exchange, client, fault).await,
@@ -158,11 +159,10 @@ pub async fn forward(
         exchange.upstream.scheme = Some(service.protocol.name());
     }
     let headers = upstream_headers(gateway, way, exchange);
-    let wishes = std::mem::take(&mut exchange.upstream.wishes);
     let mut limits = Limits::new(&service, &wishes);
     let mut chooser = Chooser::new(gateway, way.generation, (&service, &service.host), exchange);
-    for upstream in &wishes.mirrors {
-        mirror::send(gateway, way, (&service, upstream), exchange, (&headers, body.copy())).await;
+    for to in &wishes.mirrors {
+        mirror::send(gateway, way, (&service, to), exchange, (&headers, body.copy())).await;
     }
     let mut free = 1;
     loop {
@@ -199,6 +199,7 @@ pub async fn forward(
             headers: &headers,
             patience: limits.patience(),
             unwanted: limits.unwanted(&body),
+            wish: wishes.tls.as_deref(),
         };
         let fault = match attempt::run(&job, exchange, &mut body, client).await {
             Tried::Answered(status) => {
@@ -225,16 +226,26 @@ pub async fn forward(
     }
 }
 
-/// The service, at the target that a plugin wants instead of its own.
-fn redirected(service: Arc<Service>, exchange: &Exchange) -> Arc<Service> {
-    let Some((host, port)) = &exchange.upstream.target else { return service };
+/// The service, at the target and in the protocol that plugins want instead of its own.
+fn redirected(service: Arc<Service>, exchange: &Exchange, secure: bool) -> Arc<Service> {
+    if exchange.upstream.target.is_none() && !secure {
+        return service;
+    }
     let mut other = Service::clone(&service);
-    other.host.clone_from(host);
-    other.port = *port;
+    if let Some((host, port)) = &exchange.upstream.target {
+        other.host.clone_from(host);
+        other.port = *port;
+    }
     other.protocol = match exchange.upstream.scheme {
         Some("http") => Protocol::Http,
         Some("https") => Protocol::Https,
         Some(_) | None => other.protocol,
+    };
+    other.protocol = match other.protocol {
+        Protocol::Http if secure => Protocol::Https,
+        Protocol::Grpc if secure => Protocol::Grpcs,
+        Protocol::Ws if secure => Protocol::Wss,
+        protocol => protocol,
     };
     Arc::new(other)
 }

@@ -133,6 +133,11 @@ pub async fn serve(
         exchange.response.source = proxy_core::exchange::Source::Exit;
         return respond(gateway, &plan, &mut exchange, *answer, &mut client.out).await;
     }
+    if is_misdirected(&generation, peer, &exchange) {
+        let message = "this connection is for another listener's hostname";
+        let answer = Answer::error(&exchange, StatusCode::MISDIRECTED_REQUEST, message);
+        return respond(gateway, &plan, &mut exchange, answer, &mut client.out).await;
+    }
     let Some(routed) = find(gateway, peer, &generation, &mut exchange) else {
         let answer = unmatched(gateway, peer, &exchange);
         return respond(gateway, &plan, &mut exchange, answer, &mut client.out).await;
@@ -167,6 +172,14 @@ fn unmatched(gateway: &Gateway, peer: &Peer, exchange: &Exchange) -> Answer {
         false => StatusCode::NOT_FOUND,
     };
     Answer::error(exchange, status, "no Route matched with those values")
+}
+
+/// Whether a request came on a connection that was made for the hostname of another listener of its port.
+fn is_misdirected(generation: &Generation, peer: &Peer, exchange: &Exchange) -> bool {
+    let sni = peer.tls.as_ref().and_then(|tls| tls.sni.as_deref());
+    let entrance = generation.table.entrances.get(&peer.local.1);
+    sni.zip(entrance)
+        .is_some_and(|(sni, entrance)| entrance.is_misdirected(sni, &exchange.request.host))
 }
 
 /// The wall clock.

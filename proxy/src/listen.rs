@@ -66,8 +66,12 @@ pub async fn proxy(
 ) {
     let tracker = TaskTracker::new();
     let tls = listen.tls.then(|| gateway.server_config(listen.http2));
-    let settings =
-        Arc::new(serve::Entry { tls, http2: listen.http2, proxy_protocol: listen.proxy_protocol });
+    let settings = Arc::new(serve::Entry {
+        tls,
+        http2: listen.http2,
+        proxy_protocol: listen.proxy_protocol,
+        verifies: false,
+    });
     accept(listener, shutdown.clone(), |stream, peer| {
         let (gateway, settings) = (Arc::clone(&gateway), Arc::clone(&settings));
         let task = serve::connection(gateway, settings, (stream, peer), shutdown.clone());

@@ -36,6 +36,8 @@ pub struct Entry {
     pub http2: bool,
     /// Whether a PROXY header comes first.
     pub proxy_protocol: bool,
+    /// Whether clients without a good certificate get no session.
+    pub verifies: bool,
 }
 
 /// How many requests an HTTP/2 connection has in hand at once.
@@ -80,7 +82,9 @@ pub async fn resume(
     };
     if known {
         match &entry.tls {
-            Some(config) => tls(&gateway, config, (stream, ahead), peer, shutdown).await,
+            Some(config) => {
+                tls(&gateway, (config, entry.verifies), (stream, ahead), peer, shutdown).await;
+            }
             None => plain(&gateway, entry.http2, (stream, ahead), peer, shutdown).await,
         }
     }
@@ -136,7 +140,7 @@ async fn is_preface(stream: &TcpStream, ahead: &[u8]) -> bool {
 
 async fn tls(
     gateway: &Arc<Gateway>,
-    config: &Arc<rustls::ServerConfig>,
+    (config, verifies): (&Arc<rustls::ServerConfig>, bool),
     (stream, ahead): (TcpStream, BytesMut),
     mut peer: Peer,
     shutdown: Shutdown,
@@ -158,7 +162,7 @@ async fn tls(
     let Ok(Ok(stream)) = timeout(PATIENCE, accepting).await else { return };
     let session = stream.get_ref().1;
     let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
-    peer.tls = Some(Arc::new(describe(session)));
+    peer.tls = Some(Arc::new(describe(session, verifies)));
     if alpn.as_deref() == Some(b"h2") {
         return http2(gateway, stream, peer, shutdown).await;
     }
@@ -173,7 +177,7 @@ async fn tls(
     .await;
 }
 
-fn describe(session: &rustls::ServerConnection) -> Tls {
+fn describe(session: &rustls::ServerConnection, verifies: bool) -> Tls {
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
@@ -184,7 +188,7 @@ fn describe(session: &rustls::ServerConnection) -> Tls {
         version: version.into(),
         cipher: openssl_name(cipher).into(),
         sni: session.server_name().map(Into::into),
-        client_verify: "NONE".into(),
+        client_verify: if verifies { "SUCCESS" } else { "NONE" }.into(),
     }
 }
 

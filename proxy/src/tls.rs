@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
 
+use proxy_core::entrances::Clients;
 use proxy_core::table::{Certificate, Table, UpstreamTls};
 use runtime::tls::{Anyone, judged_by};
 
@@ -200,13 +202,14 @@ impl Store {
         let mut print = Sha256::new();
         print.update([u8::from(verify)]);
         print.update(demands.depth.unwrap_or(u32::MAX).to_le_bytes());
+        for name in demands.dns_names.iter().chain(&demands.uris) {
+            print.update(name.as_bytes());
+            print.update([0]);
+        }
         let builder = ClientConfig::builder().dangerous();
         let builder = if verify {
-            let roots = self.roots(&demands.authorities, &mut print);
-            builder.with_custom_certificate_verifier(judged_by(verify::Chain::to(
-                roots,
-                demands.depth,
-            )))
+            let roots = self.roots(demands, &mut print);
+            builder.with_custom_certificate_verifier(judged_by(verify::Chain::to(roots, demands)))
         } else {
             builder.with_custom_certificate_verifier(judged_by(Anyone))
         };
@@ -224,12 +227,13 @@ impl Store {
         Some((Arc::new(config), print.finalize().into()))
     }
 
-    fn roots(&self, ids: &[Box<str>], print: &mut Sha256) -> Arc<RootCertStore> {
-        if ids.is_empty() {
+    fn roots(&self, demands: &UpstreamTls, print: &mut Sha256) -> Arc<RootCertStore> {
+        if demands.authorities.is_empty() && demands.roots.is_none() {
             return Arc::clone(&self.trusted);
         }
+        let known = demands.authorities.iter().filter_map(|id| self.authorities.get(id));
         let mut roots = RootCertStore::empty();
-        for pem in ids.iter().filter_map(|id| self.authorities.get(id)) {
+        for pem in known.map(AsRef::as_ref).chain(demands.roots.as_deref()) {
             print.update(pem.as_bytes());
             let parsed = CertificateDer::pem_slice_iter(pem.as_bytes()).flatten();
             roots.add_parsable_certificates(parsed);
@@ -261,7 +265,7 @@ pub fn for_plugins(trusted: Arc<RootCertStore>) -> (Arc<ClientConfig>, Arc<Clien
             ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
         Arc::new(builder.with_no_client_auth())
     };
-    (with(judged_by(verify::Chain::to(trusted, None))), with(judged_by(Anyone)))
+    (with(judged_by(verify::Chain::to(trusted, &UpstreamTls::default()))), with(judged_by(Anyone)))
 }
 
 /// Shows clients what the current generation has for them.
@@ -279,13 +283,25 @@ impl<F: Fn() -> Arc<Store> + Send + Sync> ResolvesServerCert for Resolver<F> {
     }
 }
 
+/// Takes clients that show a certificate that is wanted, or asks for it and takes all.
+pub fn clients(wanted: &Clients) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+    if wanted.optional {
+        return Ok(Arc::new(verify::Asked::default()));
+    }
+    let mut roots = RootCertStore::empty();
+    let pem = CertificateDer::pem_slice_iter(wanted.authorities.as_bytes());
+    roots.add_parsable_certificates(pem.flatten());
+    WebPkiClientVerifier::builder(Arc::new(roots)).build()
+}
+
 /// The configuration of a listener whose certificates follow the current generation.
 pub fn server<F: Fn() -> Arc<Store> + Send + Sync + 'static>(
     current: F,
     http2: bool,
+    clients: Arc<dyn ClientCertVerifier>,
 ) -> ServerConfig {
     let mut config = ServerConfig::builder()
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(Resolver(current)));
     if http2 {
         config.alpn_protocols.push(b"h2".to_vec());

@@ -23,7 +23,9 @@ mod cors;
 mod datadog;
 mod file_log;
 pub mod flotilla_cors;
+pub mod flotilla_listeners;
 pub mod flotilla_route;
+pub mod flotilla_upstream;
 mod function_code;
 mod grpc_gateway;
 mod grpc_web;
@@ -197,7 +199,9 @@ static PLUGINS: LazyLock<BTreeMap<&'static str, PluginSchema>> = LazyLock::new(|
         datadog::schema(),
         file_log::schema(),
         flotilla_cors::schema(),
+        flotilla_listeners::schema(),
         flotilla_route::schema(),
+        flotilla_upstream::schema(),
         grpc_gateway::schema(),
         grpc_web::schema(),
         hmac_auth::schema(),
@@ -246,5 +250,11 @@ pub fn all() -> impl Iterator<Item = &'static PluginSchema> {
 
 /// The plugins of Kong by name.
 pub fn of_kong() -> impl Iterator<Item = &'static PluginSchema> {
-    all().filter(|schema| ![flotilla_cors::NAME, flotilla_route::NAME].contains(&schema.name))
+    const OURS: [&str; 4] = [
+        flotilla_cors::NAME,
+        flotilla_listeners::NAME,
+        flotilla_route::NAME,
+        flotilla_upstream::NAME,
+    ];
+    all().filter(|schema| !OURS.contains(&schema.name))
 }

@@ -135,6 +135,7 @@ impl Table {
             certificates: Arc::new(certificates(entities, context)?),
             snis: Arc::new(snis(entities)?),
             authorities: Arc::new(authorities(entities)),
+            entrances: Arc::new(crate::entrances::read(entities)),
             unmatched: plugins.unmatched(),
             plugins: Arc::new(plugins),
         })

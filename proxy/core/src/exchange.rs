@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use crate::plugin::{Chosen, Consumer, Credential};
+use crate::table::UpstreamTls;
 
 /// A future that a plugin hands back when it cannot answer at once.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -253,7 +254,27 @@ pub struct Wishes {
     /// Which attempts are repeated, instead of as the service says.
     pub retry: Option<Arc<Retry>>,
     /// Upstreams that get a copy of the request.
-    pub mirrors: Vec<Arc<str>>,
+    pub mirrors: Vec<Mirror>,
+    /// TLS to the upstream, whatever the service says.
+    pub tls: Option<Arc<TlsWish>>,
+}
+
+/// An upstream that gets a copy of a request.
+#[derive(Debug, Clone)]
+pub struct Mirror {
+    /// Its name.
+    pub upstream: Arc<str>,
+    /// TLS to it; in the clear without.
+    pub tls: Option<Arc<TlsWish>>,
+}
+
+/// TLS to an upstream, as a plugin wants it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TlsWish {
+    /// The name that is asked for.
+    pub name: Box<str>,
+    /// What the certificate must show.
+    pub demands: UpstreamTls,
 }
 
 /// Which attempts are repeated.

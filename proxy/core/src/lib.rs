@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod balance;
 pub mod compile;
+pub mod entrances;
 pub mod exchange;
 pub mod health;
 pub mod plugin;

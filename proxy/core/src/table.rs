@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::balance::{Algorithm, HashOn};
+use crate::entrances::Entrances;
 use crate::exchange::Entity;
 use crate::health::Checks;
 use crate::plugin::{Plan, Plugins};
@@ -38,6 +39,8 @@ pub struct Table {
     pub snis: Arc<HashMap<Box<str>, Box<str>>>,
     /// Authorities by id, as PEM.
     pub authorities: Arc<HashMap<Box<str>, Box<str>>>,
+    /// What listeners of Gateways say, by the port that connections come in at.
+    pub entrances: Arc<Entrances>,
     /// All plugins.
     pub plugins: Arc<Plugins>,
     /// What runs for a request that no route takes.
@@ -130,6 +133,12 @@ pub struct UpstreamTls {
     pub authorities: Vec<Box<str>>,
     /// The id of the certificate that the gateway shows.
     pub certificate: Option<Box<str>>,
+    /// Authorities in PEM, instead of entities.
+    pub roots: Option<Arc<str>>,
+    /// Names of which the certificate must carry one, instead of the one that is asked for.
+    pub dns_names: Vec<Box<str>>,
+    /// URIs that do as well.
+    pub uris: Vec<Box<str>>,
 }
 
 /// A named set of targets.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::header;
-use proxy_core::exchange::Exchange;
+use proxy_core::exchange::{Exchange, TlsWish};
 use proxy_core::route::Protocol;
 use proxy_core::table::Service;
 use proxy_core::uri;
@@ -45,6 +45,8 @@ pub(super) struct Job<'a> {
     pub patience: Patience,
     /// Answers that are worth another attempt.
     pub unwanted: &'a [http::StatusCode],
+    /// TLS as a plugin wants it, whatever the service says.
+    pub wish: Option<&'a TlsWish>,
 }
 
 impl Job<'_> {
@@ -81,7 +83,15 @@ impl Job<'_> {
         Some(text.into())
     }
 
-    fn tls(&self, host: Option<&[u8]>) -> Result<Option<TlsPlan>, Fault> {
+    pub(super) fn tls(&self, host: Option<&[u8]>) -> Result<Option<TlsPlan>, Fault> {
+        let Self { way, .. } = self;
+        if let Some(TlsWish { name, demands }) = self.wish {
+            let entrance = way.generation.table.entrances.get(&way.peer.local.1);
+            let shown = entrance.and_then(|entrance| entrance.certificate.as_deref());
+            let shown = shown.or(self.service.tls.certificate.as_deref());
+            let plan = way.generation.tls.client(demands, shown.map(Into::into), name);
+            return plan.map(Some).ok_or(Fault::Tls);
+        }
         if !secure(self.service.protocol) {
             return Ok(None);
         }

@@ -12,6 +12,7 @@ mod debian;
 mod fuzz;
 mod gateway;
 mod gateway_api;
+mod gateway_tls;
 mod grpc;
 mod h2spec;
 mod hygiene;

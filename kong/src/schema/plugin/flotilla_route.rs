@@ -1,7 +1,7 @@
 //! flotilla-route: what a rule of a Gateway API route asks for and Kong's model has no word for. Our own gateway runs it;
 //! it is never sent to Kong.
 
-use super::PluginSchema;
+use super::{PluginSchema, flotilla_upstream};
 use crate::schema::{Field, Record};
 
 /// The name, which no plugin of Kong's has.
@@ -43,6 +43,7 @@ pub(super) fn schema() -> PluginSchema {
             "mirrors",
             Field::array(Field::record([
                 ("upstream", Field::string().required()),
+                ("tls", flotilla_upstream::tls()),
                 ("numerator", Field::integer().required().default(100).between(0, 1 << 31)),
                 ("denominator", Field::integer().required().default(100).between(1, 1 << 31)),
             ])),
@@ -51,6 +52,7 @@ pub(super) fn schema() -> PluginSchema {
             "backends",
             Field::array(Field::record([
                 ("upstream", Field::string()),
+                ("tls", flotilla_upstream::tls()),
                 ("weight", Field::integer().required().default(1).between(0, 1_000_000)),
                 ("set", headers()),
                 ("add", headers()),

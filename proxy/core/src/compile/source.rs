@@ -200,6 +200,7 @@ impl ServiceEntity {
                     .map(Into::into)
                     .collect(),
                 certificate: self.client_certificate.map(|one| one.id.into()),
+                ..UpstreamTls::default()
             },
         }
     }

@@ -11,9 +11,10 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
+use super::flotilla_upstream::wish;
 use super::{Access, BuildError, Config, Context, Plugin, texts};
 use crate::answer::Answer;
-use crate::exchange::{Exchange, Request, Retry, Wishes};
+use crate::exchange::{self, Exchange, Request, Retry, TlsWish, Wishes};
 use redirect::Redirect;
 
 struct Rule {
@@ -28,7 +29,7 @@ struct Rule {
 
 /// Where copies of some requests go.
 struct Mirror {
-    upstream: Arc<str>,
+    to: exchange::Mirror,
     numerator: u64,
     denominator: u64,
 }
@@ -36,6 +37,7 @@ struct Mirror {
 /// One of several backends; requests of one without upstream have nowhere to go.
 struct Backend {
     upstream: Option<Box<str>>,
+    tls: Option<Arc<TlsWish>>,
     weight: u64,
     set: Vec<(HeaderName, HeaderValue)>,
     add: Vec<(HeaderName, HeaderValue)>,
@@ -83,7 +85,10 @@ fn parse_retry(retry: &Value) -> Retry {
 impl Mirror {
     fn parse(value: &Value) -> Option<Self> {
         Some(Self {
-            upstream: value.get("upstream")?.as_str()?.into(),
+            to: exchange::Mirror {
+                upstream: value.get("upstream")?.as_str()?.into(),
+                tls: wish(value),
+            },
             numerator: whole(value, "numerator").unwrap_or(100),
             denominator: whole(value, "denominator").unwrap_or(100).max(1),
         })
@@ -103,6 +108,7 @@ impl Backend {
         let removed = texts(value.get("remove"));
         Self {
             upstream: value.get("upstream").and_then(Value::as_str).map(Into::into),
+            tls: wish(value),
             weight: whole(value, "weight").unwrap_or(1),
             set: pairs("set"),
             add: pairs("add"),
@@ -149,11 +155,13 @@ impl Plugin for Rule {
             return Access::respond(redirect.answer(exchange));
         }
         let chosen = if self.backends.is_empty() { None } else { Some(self.choose()) };
+        let mut tls = None;
         match chosen {
             None => {}
             Some(Some(backend)) if backend.upstream.is_some() => {
                 backend.change(&mut exchange.request);
                 exchange.upstream.target = backend.upstream.clone().map(|name| (name, 80));
+                tls.clone_from(&backend.tls);
             }
             Some(_) => {
                 let message = "no existing backendRef provided";
@@ -169,7 +177,8 @@ impl Plugin for Rule {
             request_timeout: self.request_timeout,
             backend_timeout: self.backend_timeout,
             retry: self.retry.clone(),
-            mirrors: self.mirrors.iter().filter(hit).map(|one| Arc::clone(&one.upstream)).collect(),
+            mirrors: self.mirrors.iter().filter(hit).map(|one| one.to.clone()).collect(),
+            tls,
         };
         Access::Continue
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kong::schema::plugin::flotilla_listeners;
 use serde_json::Value;
 
 use super::directory::{Entities, reference};
@@ -112,6 +113,10 @@ impl Plugins {
         };
         for entity in entities.of("plugins") {
             let entity = &entity.value();
+            // What listeners say runs for no request: the table holds it.
+            if entity.get("name").and_then(Value::as_str) == Some(flotilla_listeners::NAME) {
+                continue;
+            }
             if entity.get("enabled").and_then(Value::as_bool) == Some(false) {
                 continue;
             }

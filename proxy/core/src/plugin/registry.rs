@@ -57,6 +57,7 @@ static DEFINITIONS: &[Definition] = &[
     define("request-transformer", 801, A, super::request_transformer::build),
     define("response-transformer", 800, H, super::response_transformer::build),
     define("flotilla-route", 790, A, super::flotilla_route::build),
+    define("flotilla-upstream", 789, A, super::flotilla_upstream::build),
     define("redirect", 779, A, super::redirect::build),
     define("ai-request-transformer", 777, A, super::ai_request_transformer::build),
     define("ai-prompt-template", 773, A, super::ai_prompt_template::build),
@@ -80,5 +81,6 @@ static DEFINITIONS: &[Definition] = &[
     define("syslog", 4, L, super::loggers::build_syslog),
     define("grpc-web", 3, A.and(H), super::grpc_web::build),
     define("request-termination", 2, A, super::request_termination::build),
+    define("flotilla-listeners", 1, L, super::flotilla_listeners::build),
     define("post-function", -1_000, R.and(A).and(H).and(L), super::functions::build),
 ];
