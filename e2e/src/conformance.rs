@@ -24,7 +24,7 @@ const UPSTREAMS: [(&str, &str, &str); 2] = [
     ("/coredns:", "coredns", "./coredns"),
 ];
 const CLASS: &str = "flotilla";
-const PROFILES: &str = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS";
+const PROFILES: &str = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP";
 
 /// Installs what the suite needs, runs it with more flags, and leaves its report in `report`.
 pub fn run(cluster: &Cluster, built: &[Image], report: &Path, flags: &[String]) -> Result<()> {

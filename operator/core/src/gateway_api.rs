@@ -15,14 +15,14 @@ use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resour
 use serde::{Deserialize, Serialize};
 
 pub use gateway::{
-    Address, AllowedListeners, AllowedRoutes, BackendTls, GatewayClassSpec, GatewayClassStatus,
-    GatewaySpec, GatewayStatus, GatewayTls, Infrastructure, Listener, ListenerSetSpec,
-    ListenerSetStatus, ListenerStatus, ListenerTls, NamespacePolicy, ParametersRef, RouteKind,
-    SecretRef, SupportedFeature,
+    Address, AllowedListeners, AllowedRoutes, BackendTls, ClientValidation, FrontendTls,
+    GatewayClassSpec, GatewayClassStatus, GatewaySpec, GatewayStatus, GatewayTls, Infrastructure,
+    Listener, ListenerSetSpec, ListenerSetStatus, ListenerStatus, ListenerTls, NamespacePolicy,
+    ParametersRef, PerPortTls, PortTls, RouteKind, SecretRef, SupportedFeature,
 };
 pub use policy::{
     BackendTlsPolicySpec, BackendTlsValidation, GrantFrom, GrantTo, LocalRef, PolicyAncestor,
-    PolicyStatus, PolicyTargetRef, ReferenceGrantSpec,
+    PolicyStatus, PolicyTargetRef, ReferenceGrantSpec, SubjectAltName,
 };
 pub use route::{
     BackendRef, CookieConfig, Cors, Fraction, GrpcMatch, GrpcMethod, GrpcRule, HeaderModifier,

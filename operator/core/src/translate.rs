@@ -79,13 +79,12 @@ pub fn translate(snapshot: &Snapshot, options: &Options) -> Translation {
 
 /// Makes the configuration of what the sources wrote down.
 fn assemble<'a>(ctx: &mut Context<'a>, rules: Rules<'a>) -> Document {
-    let Rules { services: rules, tls } = rules;
+    let Rules { services: rules, tls, backend_tls } = rules;
     let mut known = BTreeSet::new();
-    let policies = gateway::backend_tls(ctx);
     let mut services: Vec<Assembled<'a>> = Vec::with_capacity(rules.len());
     let mut upstreams: Vec<Upstream> = Vec::with_capacity(rules.len());
     for rule in rules.into_values() {
-        let (service, upstream) = services::assemble(ctx, rule, &policies, &mut known);
+        let (service, upstream) = services::assemble(ctx, rule, &backend_tls, &mut known);
         services.extend(service);
         upstreams.extend(upstream);
     }
@@ -95,14 +94,15 @@ fn assemble<'a>(ctx: &mut Context<'a>, rules: Rules<'a>) -> Document {
         }
     }
     let consumers = consumers::consumers(ctx);
-    let (plugins, attachments) = plugins::plugins(ctx, &services, &consumers);
+    let (mut plugins, attachments) = plugins::plugins(ctx, &services, &consumers);
     let mut custom = custom::entities(ctx, &services, &attachments);
     let licenses = custom::licenses(ctx);
     if !licenses.is_empty() {
         custom.insert("licenses".into(), licenses);
     }
     let listeners = gateway::certificates(ctx);
-    let clients: Vec<_> = services.iter().filter_map(|s| s.client_certificate).collect();
+    let mut clients: Vec<_> = services.iter().filter_map(|s| s.client_certificate).collect();
+    clients.extend(gateway::frontend::client_certificates(ctx));
     let certificates = certificates::certificates(ctx, tls, listeners, clients.into_iter());
     for service in &mut services {
         let id = service.client_certificate.and_then(|secret| certificates.id_of(secret));
@@ -110,6 +110,7 @@ fn assemble<'a>(ctx: &mut Context<'a>, rules: Rules<'a>) -> Document {
             services::set_certificate(&mut service.service, id);
         }
     }
+    plugins.extend(gateway::frontend::plugin(ctx, |secret| certificates.id_of(secret)));
     let ca_certificates = certificates::authorities(ctx);
     let (consumers, consumer_groups, consumer_group_consumers) = consumers.entities();
     let mut document = Document {

@@ -105,9 +105,51 @@ pub struct GatewayTls {
     /// The proxy's own certificate towards backends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<BackendTls>,
-    /// Validation of clients' certificates; kept as written, the translator has no use for it yet.
+    /// Validation of clients' certificates.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub frontend: Option<serde_json::Value>,
+    pub frontend: Option<FrontendTls>,
+}
+
+/// TLS towards clients, of all HTTPS listeners of a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FrontendTls {
+    /// For ports that are not listed.
+    pub default: PortTls,
+    /// By port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub per_port: Vec<PerPortTls>,
+}
+
+/// TLS towards clients on one port.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PerPortTls {
+    /// The port.
+    pub port: i32,
+    /// What holds there.
+    pub tls: PortTls,
+}
+
+/// What is demanded of clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PortTls {
+    /// Which certificates they must show; absent means none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ClientValidation>,
+}
+
+/// Which certificates clients must show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientValidation {
+    /// ConfigMaps or Secrets with the certificate authorities.
+    #[serde(rename = "caCertificateRefs")]
+    pub ca_certificate_refs: Vec<SecretRef>,
+    /// `AllowValidOnly` (the default) or `AllowInsecureFallback`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
 }
 
 /// The proxy's own certificate towards backends.

@@ -84,7 +84,22 @@ pub struct BackendTlsValidation {
     pub well_known_ca_certificates: Option<String>,
     /// Further names that the certificate may carry instead.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subject_alt_names: Vec<serde_json::Value>,
+    pub subject_alt_names: Vec<SubjectAltName>,
+}
+
+/// A name that a certificate may carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SubjectAltName {
+    /// `Hostname` or `URI`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The name of a host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The URI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
 }
 
 /// Reference to an object in the referrer's namespace.

@@ -74,6 +74,17 @@ impl Snapshot {
                 all.insert((namespace, &*named.name));
             }
         }
+        for gateway in &self.gateways {
+            let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+            let ports = frontend.into_iter().flat_map(|frontend| {
+                frontend.per_port.iter().map(|one| &one.tls).chain([&frontend.default])
+            });
+            let validations = ports.filter_map(|tls| tls.validation.as_ref());
+            let named = validations.flat_map(|validation| &validation.ca_certificate_refs);
+            all.extend(named.filter(|named| named.kind.as_deref() == Some("Secret")).map(
+                |named| (named.namespace.as_deref().unwrap_or(gateway.namespace()), &*named.name),
+            ));
+        }
         for policy in &self.backend_tls_policies {
             let authorities = policy.spec.validation.ca_certificate_refs.iter();
             let secrets = authorities.filter(|authority| authority.kind == "Secret");

@@ -11,13 +11,14 @@ mod beyond;
 mod certificate;
 mod filter;
 mod frame;
+pub(crate) mod frontend;
 mod grpc;
 pub(crate) mod hostname;
 mod http;
 pub(crate) mod listener;
 mod matcher;
 mod path;
-mod policy;
+pub(crate) mod policy;
 mod priority;
 pub(crate) mod service;
 mod session;
@@ -32,11 +33,12 @@ use attach::{Attachment, Gateways, RouteView, Slot};
 use frame::Place;
 
 pub(super) use backend::refusal;
-pub(super) use policy::{BackendTls, ByService, backend_tls};
+pub(super) use policy::{BackendTls, Policies};
 
 /// Adds the rules of all routes that a Gateway of ours admits.
 pub(super) fn rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
     let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    rules.backend_tls = policy::backend_tls(ctx, &gateways);
     http::rules(ctx, &gateways, rules);
     grpc::rules(ctx, &gateways, rules);
     stream::rules(ctx, &gateways, rules);

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kong::model::{Plugin, Route, Service};
 
+use super::gateway::Policies;
 use crate::object::{Kind, Object, ObjectRef};
 
 /// The object behind an entity.
@@ -81,6 +82,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) services: BTreeMap<String, ServiceRule<'a>>,
     /// Which hosts are served with which Secret, in the order of claims.
     pub(crate) tls: Vec<TlsClaim<'a>>,
+    /// The policies on TLS to Services.
+    pub(crate) backend_tls: Policies<'a>,
 }
 
 /// A Kong service: what it is, where it leads, and which routes lead to it.

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use kong::model::{Reference, Service, Upstream};
 
 use super::backends::{self, Fault, Resolved};
-use super::gateway::{BackendTls, ByService};
+use super::gateway::{BackendTls, Policies};
 use super::rules::{Backend, Origin, RouteRule, ServiceRule};
 use super::{Context, upstreams};
 use crate::annotations::{self, boolean};
 use crate::names;
 use crate::object::{Object as _, ObjectRef};
+use crate::options::Engine;
 use crate::outcome::Reason;
 
 /// A Kong service whose backends are known.
@@ -29,7 +30,7 @@ pub(crate) struct Assembled<'a> {
 pub(super) fn assemble<'a>(
     ctx: &mut Context<'a>,
     rule: ServiceRule<'a>,
-    policies: &ByService<'a, BackendTls<'a>>,
+    policies: &Policies<'a>,
     known: &mut BTreeSet<String>,
 ) -> (Option<Assembled<'a>>, Option<Upstream>) {
     let ServiceRule { mut service, backends, parent, routes, mut plugins, cookie } = rule;
@@ -50,10 +51,7 @@ pub(super) fn assemble<'a>(
         [one] => Some(names::tags(one.origin)),
         [_, _, ..] => Some(names::tags(parent)),
     };
-    let covered = distinct.iter().find_map(|resolved| {
-        let Resolved { service, .. } = resolved;
-        Some((*resolved, policies.get(&(service.namespace(), service.name()))?))
-    });
+    let covered = covered(ctx, policies, &pairs, &distinct);
     let mut client_certificate = None;
     if agreed {
         for resolved in &distinct {
@@ -77,6 +75,8 @@ pub(super) fn assemble<'a>(
     }
     if covered.is_some_and(|(_, tls)| tls.broken) {
         plugins.push(super::gateway::refusal("the BackendTLSPolicy of the backend is not valid"));
+    } else if let Some((_, tls)) = covered.filter(|_| ctx.options.engine == Engine::Flotilla) {
+        plugins.push(tls.plugin());
     } else if let Some((resolved, tls)) = covered {
         verify_backend(ctx, &mut service, resolved.origin, tls);
         if let Some(upstream) = &mut upstream {
@@ -86,6 +86,33 @@ pub(super) fn assemble<'a>(
     service.plugins = plugins;
     let assembled = Assembled { service, backends: distinct, routes, client_certificate };
     (agreed.then_some(assembled), upstream)
+}
+
+/// The policy on TLS that covers a Kong service, and a backend that it is for. In stock Kong one backend's covers the
+/// others too; to our own proxies several with different ones go by themselves, and streams go as they come.
+fn covered<'a, 'p>(
+    ctx: &Context<'a>,
+    policies: &'p Policies<'a>,
+    pairs: &[(Backend<'a>, Option<Resolved<'a>>)],
+    distinct: &[Resolved<'a>],
+) -> Option<(Resolved<'a>, &'p BackendTls<'p>)>
+where
+    'a: 'p,
+{
+    if policies.is_empty() {
+        return None;
+    }
+    if ctx.options.engine == Engine::Kong {
+        let of = |one: &Resolved<'a>| Some((*one, policies.of(one.service, None)?));
+        return distinct.iter().find_map(of);
+    }
+    let mut of = pairs.iter().filter_map(|(backend, resolved)| {
+        let resolved = (*resolved)?;
+        let port = backends::port(resolved.service, backend.port).ok();
+        Some((resolved, policies.of(resolved.service, port.map(|port| port.number))))
+    });
+    let (first, tls) = of.next()?;
+    Some((first, tls.filter(|_| of.all(|(_, other)| other == tls))?))
 }
 
 type Pairs<'a, 'p> = (Origin<'a>, &'p [(Backend<'a>, Option<Resolved<'a>>)], &'p [Resolved<'a>]);

@@ -14,7 +14,7 @@ use crate::status::condition::{Holds, Made};
 use crate::status::served::{gateway_address, of_service};
 use crate::translate::gateway::attach::{Entry, Gateways};
 use crate::translate::gateway::listener::{self, Fault, Standing, Worth};
-use crate::translate::gateway::service;
+use crate::translate::gateway::{frontend, service};
 
 /// GatewayClasses whose controller we are.
 pub(super) fn classes(scene: &Scene<'_>, wanted: &mut Vec<Wanted>) {
@@ -52,7 +52,7 @@ pub(super) fn gateways(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut 
     for entry in gateways.entries.values() {
         let gateway = entry.gateway;
         let standing = listener::standing(scene.snapshot, gateways, gateway);
-        let worth = listener::judge(scene.snapshot, gateway, &standing);
+        let worth = listener::judge((scene.snapshot, scene.options), gateway, &standing);
         let own: Vec<(&Standing<'_>, &Worth)> =
             standing.iter().zip(&worth).filter(|(standing, _)| standing.set.is_none()).collect();
         let before = gateway.status.clone().unwrap_or_default();
@@ -160,7 +160,23 @@ fn gateway_conditions(
             conditions.set("Programmed", Holds::True, "Programmed", "")
         }
     };
-    conditions.finish()
+    of_tls(scene, gateway, conditions).finish()
+}
+
+/// Adds what the Gateway's own TLS makes of it, where it has any.
+fn of_tls<'m>(scene: &Scene<'_>, gateway: &Gateway, conditions: Made<'m>) -> Made<'m> {
+    let conditions = match frontend::client_certificate(scene.snapshot, gateway) {
+        None => conditions,
+        Some(Ok(_)) => conditions.set("ResolvedRefs", Holds::True, "ResolvedRefs", ""),
+        Some(Err(Fault { reason, message })) => {
+            conditions.set("ResolvedRefs", Holds::False, reason, message)
+        }
+    };
+    if !frontend::is_insecure(gateway) {
+        return conditions;
+    }
+    let message = "clients are let in whatever certificate they show";
+    conditions.set("InsecureFrontendValidationMode", Holds::True, "ConfigurationChanged", message)
 }
 
 /// The status of one listener.
@@ -223,7 +239,7 @@ pub(super) fn listener_sets(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: 
         let conditions = Made::new(&before.conditions, set.metadata.generation, &scene.now);
         let status = if listener::admits(gateways, gateway, set) {
             let standing = listener::standing(scene.snapshot, gateways, gateway);
-            let worth = listener::judge(scene.snapshot, gateway, &standing);
+            let worth = listener::judge((scene.snapshot, scene.options), gateway, &standing);
             let ours = |standing: &Standing<'_>| {
                 standing.set.is_some_and(|other| other.reference() == set.reference())
             };

@@ -3,17 +3,24 @@
 use std::collections::BTreeSet;
 
 use super::{Scene, Status, Wanted};
-use crate::gateway_api::{BackendTlsPolicy, GROUP, ParentRef, PolicyAncestor, PolicyStatus};
+use crate::gateway_api::{
+    BackendTlsPolicy, GROUP, ParentRef, PolicyAncestor, PolicyStatus, PolicyTargetRef,
+};
 use crate::object::{Kind, Object as _};
 use crate::outcome::{Reason, Verdict};
 use crate::status::condition::Made;
-use crate::translate::gateway::attach::{Gateways, RouteView, controller, of_another_fleet};
+use crate::translate::gateway::attach::{Gateways, controller, of_another_fleet};
+use crate::translate::gateway::policy::{authority, is_service, routed};
 
 /// The number of ancestors that the specification has room for.
 const MOST: usize = 16;
 
 /// Policies with a Service that routes of our Gateways lead to.
 pub(super) fn all(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut Vec<Wanted>) {
+    if scene.snapshot.backend_tls_policies.is_empty() {
+        return;
+    }
+    let routed = routed(scene.snapshot, scene.options, gateways);
     for policy in &scene.snapshot.backend_tls_policies {
         let before = policy.status.as_ref().map_or(&[][..], |status| &status.ancestors);
         let ours = |entry: &&PolicyAncestor| {
@@ -26,7 +33,10 @@ pub(super) fn all(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut Vec<W
         };
         let mut ancestors: Vec<PolicyAncestor> =
             before.iter().filter(|entry| !ours(entry)).cloned().collect();
-        for (namespace, name) in through(scene, gateways, policy) {
+        let targets = policy.spec.target_refs.iter().filter(|target| is_service(target));
+        let services = targets.filter_map(|one| routed.get(&(policy.namespace(), &*one.name)));
+        let through: BTreeSet<(&str, &str)> = services.flatten().copied().collect();
+        for (namespace, name) in through {
             let Some(entry) = gateways.entries.get(&(namespace, name)) else { continue };
             let Some(controller) = controller(scene.snapshot, scene.options, entry.gateway) else {
                 continue;
@@ -64,55 +74,41 @@ pub(super) fn all(scene: &Scene<'_>, gateways: &Gateways<'_>, wanted: &mut Vec<W
     }
 }
 
-/// The Gateways whose HTTPRoutes lead to a Service that the policy names.
-fn through<'a>(
-    scene: &'a Scene<'_>,
-    gateways: &Gateways<'a>,
-    policy: &BackendTlsPolicy,
-) -> BTreeSet<(&'a str, &'a str)> {
-    let mut through = BTreeSet::new();
-    for route in &scene.snapshot.http_routes {
-        let targeted = route.spec.rules.iter().flat_map(|rule| &rule.backend_refs).any(|backend| {
-            backend.is_service()
-                && backend.namespace_or(route.namespace()) == policy.namespace()
-                && policy.spec.target_refs.iter().any(|target| target.name == backend.name)
-        });
-        if targeted {
-            let view = RouteView {
-                kind: Kind::HttpRoute.name(),
-                namespace: route.namespace(),
-                parents: &route.spec.parent_refs,
-                hostnames: Some(&route.spec.hostnames),
-            };
-            let attachments = gateways.attach(view);
-            let admitted = attachments.iter().filter(|attachment| attachment.verdict.is_ok());
-            through.extend(admitted.map(|attachment| attachment.gateway));
-        }
-    }
-    through
-}
-
 type Fault = Option<(&'static str, String)>;
 
 /// What is wrong with a policy: as such, and with its references.
 fn faults(scene: &Scene<'_>, policy: &BackendTlsPolicy) -> (Fault, Fault) {
-    let object = policy.reference();
-    let Some(Verdict::Rejected { reason, message }) = scene.verdict(&object) else {
-        return (None, None);
+    let references = policy.spec.validation.ca_certificate_refs.iter();
+    let looked_at = references
+        .map(|reference| authority(scene.snapshot, scene.options, policy.namespace(), reference));
+    let (good, bad): (Vec<_>, Vec<_>) = looked_at.partition(Result::is_ok);
+    let resolved = bad.into_iter().find_map(Result::err).map(|bad| (bad.condition, bad.message));
+    let missing = target_fault(scene, policy);
+    let Some(Verdict::Rejected { reason, message }) = scene.verdict(&policy.reference()) else {
+        return (missing, resolved);
     };
-    let known = |kind: &str| matches!(kind, "Secret" | "ConfigMap");
-    if policy.spec.validation.ca_certificate_refs.iter().any(|one| !known(&one.kind)) {
-        let fault = |reason| Some((reason, message.clone()));
-        return (fault("NoValidCACertificate"), fault("InvalidKind"));
-    }
-    match reason {
-        Reason::Conflicted => (Some(("Conflicted", message.clone())), None),
-        Reason::RefNotFound | Reason::RefNotPermitted => (
-            Some(("NoValidCACertificate", message.clone())),
-            Some(("InvalidCACertificateRef", message.clone())),
-        ),
-        Reason::Invalid | Reason::UnsupportedValue | Reason::Unreadable => {
-            (Some(("Invalid", message.clone())), None)
-        }
-    }
+    let reason = match reason {
+        Reason::Conflicted => "Conflicted",
+        _ if resolved.is_some() && good.is_empty() => "NoValidCACertificate",
+        Reason::RefNotFound
+        | Reason::RefNotPermitted
+        | Reason::Invalid
+        | Reason::UnsupportedValue
+        | Reason::Unreadable => "Invalid",
+    };
+    (Some((reason, message.clone())), resolved)
+}
+
+/// Says so when nothing that the policy names exists.
+fn target_fault(scene: &Scene<'_>, policy: &BackendTlsPolicy) -> Fault {
+    let exists = |target: &PolicyTargetRef| {
+        let service = scene.snapshot.services.get(policy.namespace(), &target.name);
+        let ports = service.and_then(|service| service.spec.as_ref()?.ports.as_ref());
+        let named =
+            |name: &str| ports.into_iter().flatten().any(|port| port.name.as_deref() == Some(name));
+        service.is_some() && target.section_name.as_deref().is_none_or(named)
+    };
+    let mut targets = policy.spec.target_refs.iter().filter(|target| is_service(target));
+    let message = "no Service or port that it names exists".to_owned();
+    (!targets.any(exists)).then_some(("TargetNotFound", message))
 }

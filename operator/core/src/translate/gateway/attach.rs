@@ -308,7 +308,9 @@ impl<'a> Gateways<'a> {
             if controller(snapshot, options, gateway).is_some() {
                 let mut entry = match options.gateway_status {
                     GatewayStatusSource::Recorded => recorded(gateway),
-                    GatewayStatusSource::Derived => derived(snapshot, &gateways, gateway),
+                    GatewayStatusSource::Derived => {
+                        derived((snapshot, options), &gateways, gateway)
+                    }
                 };
                 entry.doors = service::doors(snapshot, options, gateway);
                 if let Some(doors) = &entry.doors {
@@ -369,9 +371,13 @@ fn recorded(gateway: &Gateway) -> Entry<'_> {
 }
 
 /// A Gateway with its own listeners and those of ListenerSets, as we judge them.
-fn derived<'a>(snapshot: &'a Snapshot, gateways: &Gateways<'a>, gateway: &'a Gateway) -> Entry<'a> {
+fn derived<'a>(
+    (snapshot, options): (&'a Snapshot, &Options),
+    gateways: &Gateways<'a>,
+    gateway: &'a Gateway,
+) -> Entry<'a> {
     let standing = listener::standing(snapshot, gateways, gateway);
-    let worth = listener::judge(snapshot, gateway, &standing);
+    let worth = listener::judge((snapshot, options), gateway, &standing);
     let slots = standing.iter().zip(&worth).map(|(standing, worth)| Slot {
         listener: standing.listener,
         set: standing.set,

@@ -4,6 +4,8 @@
 //! Nothing of this is ever sent to stock Kong: there the same rules are refused, or become what Kong Ingress Controller
 //! makes of them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::super::Context;
@@ -11,9 +13,11 @@ use super::super::rules::{Origin, Rules};
 use super::attach::Slot;
 use super::backend;
 use super::filter::{FilterError, FilterPlugin};
+use super::{BackendTls, Policies};
 use crate::gateway_api::{
     BackendRef, HeaderValue, HttpFilter, RequestMirror, RequestRedirect, Timeouts,
 };
+use crate::options::Engine;
 
 /// The plugin that our own gateway runs.
 pub(super) const PLUGIN: &str = kong::schema::plugin::flotilla_route::NAME;
@@ -31,17 +35,95 @@ pub(super) fn ports<'s>(slots: impl Iterator<Item = &'s Slot<'s>>) -> Ports {
 }
 
 /// What a rule says that matters here, whatever its kind.
-pub(super) struct Demands<'r> {
+pub(super) struct Demands<'r, 'a> {
     /// Its filters.
-    pub(super) filters: &'r [HttpFilter],
+    pub(super) filters: &'a [HttpFilter],
     /// Its backends.
-    pub(super) backends: &'r [BackendRef],
+    pub(super) backends: &'a [BackendRef],
     /// Its deadlines.
-    pub(super) timeouts: Option<&'r Timeouts>,
+    pub(super) timeouts: Option<&'a Timeouts>,
     /// Its retries.
-    pub(super) retry: Option<&'r Value>,
+    pub(super) retry: Option<&'a Value>,
     /// What its upstreams' names begin with.
     pub(super) name: String,
+    /// What is known of where it leads.
+    pub(super) ends: &'r Ends,
+}
+
+/// What is known of a backend: whether it is one, and what its policy demands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct End {
+    valid: bool,
+    tls: Option<Value>,
+}
+
+/// Where a rule leads: its backends when there are several, and its mirrors by the filter's number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ends {
+    backends: Vec<End>,
+    mirrors: BTreeMap<usize, End>,
+}
+
+impl Ends {
+    /// Looks at the backends and mirrors of a rule. In a fleet of stock Kong nothing depends on them.
+    pub(super) fn of(
+        ctx: &Context<'_>,
+        policies: &Policies<'_>,
+        origin: Origin<'_>,
+        (filters, backends): (&[HttpFilter], &[BackendRef]),
+    ) -> Self {
+        if ctx.options.engine == Engine::Kong {
+            return Self::default();
+        }
+        let several = if backends.len() > 1 { backends } else { &[] };
+        let mirrors = filters.iter().enumerate().filter_map(|(index, filter)| {
+            let mirror = filter.request_mirror.as_ref()?;
+            Some((index, end(ctx, policies, origin, &mirror.backend_ref)))
+        });
+        Self {
+            mirrors: mirrors.collect(),
+            backends: several.iter().map(|one| end(ctx, policies, origin, one)).collect(),
+        }
+    }
+
+    /// Whether requests must be told for which of several backends they are.
+    fn differ(&self) -> bool {
+        let valid = self.backends.iter().any(|end| end.valid);
+        valid && (self.backends.iter().any(|end| !end.valid) || self.are_mixed())
+    }
+
+    /// Whether TLS is spoken differently to several backends.
+    fn are_mixed(&self) -> bool {
+        let mut valid = self.backends.iter().filter(|end| end.valid);
+        valid.next().is_some_and(|first| valid.any(|other| other.tls != first.tls))
+    }
+
+    /// The same for a rule that keeps clients with their backend, in one upstream for all that exist.
+    pub(super) fn kept_together(self) -> Result<Self, String> {
+        if self.are_mixed() {
+            let what =
+                "sessionPersistence does not go with backends of different BackendTLSPolicies";
+            return Err(what.to_owned());
+        }
+        Ok(Self { backends: Vec::new(), ..self })
+    }
+}
+
+fn end<F>(
+    ctx: &Context<'_>,
+    policies: &Policies<'_>,
+    origin: Origin<'_>,
+    reference: &BackendRef<F>,
+) -> End {
+    let snapshot = ctx.snapshot;
+    let Ok(found) = backend::resolve(snapshot, (origin.kind, origin.namespace()), reference) else {
+        return End::default();
+    };
+    let service = snapshot.services.get(found.namespace, found.name);
+    match service.and_then(|service| policies.of(service, reference.port)) {
+        Some(tls) if tls.broken => End::default(),
+        tls => End { valid: true, tls: tls.map(BackendTls::demands) },
+    }
 }
 
 /// The filters of a rule that Kong's plugins do: those that are done here are left out.
@@ -50,10 +132,11 @@ pub(super) fn rest(filters: &[HttpFilter]) -> Vec<HttpFilter> {
     filters.iter().filter(ours).cloned().collect()
 }
 
-impl Demands<'_> {
+impl Demands<'_, '_> {
     /// Whether backends differ in more than their address and weight.
     fn differing(&self) -> bool {
-        self.backends.len() > 1 && self.backends.iter().any(|backend| !backend.filters.is_empty())
+        let filtered = self.backends.iter().any(|backend| !backend.filters.is_empty());
+        self.backends.len() > 1 && (filtered || self.ends.differ())
     }
 
     /// The plugin of a rule for a match with this path; nothing when Kong's model has it all.
@@ -70,7 +153,11 @@ impl Demands<'_> {
                     config.insert("redirect".to_owned(), redirect(wanted, path, ports)?);
                 }
                 ("RequestMirror", _, Some(wanted)) => {
-                    mirrors.push(mirror(wanted, &self.mirror_name(index)));
+                    let end = self.ends.mirrors.get(&index).filter(|end| end.valid);
+                    mirrors.extend(end.map(|end| {
+                        let to = (self.mirror_name(index), &end.tls);
+                        mirror(wanted, to)
+                    }));
                 }
                 ("RequestRedirect" | "RequestMirror", _, _) => {
                     return Err(FilterError::Incomplete(filter.kind.clone()));
@@ -121,13 +208,18 @@ impl Demands<'_> {
                 }
             }
         }
-        Ok(json!({
-            "upstream": self.backend_name(index),
+        let mut config = json!({
             "weight": backend.weight.unwrap_or(1).max(0),
             "set": set,
             "add": add,
             "remove": remove,
-        }))
+        });
+        // One that leads nowhere has no upstream: its share of requests is refused.
+        if let Some(End { valid: true, tls }) = self.ends.backends.get(index) {
+            config["upstream"] = json!(self.backend_name(index));
+            secure(&mut config, tls);
+        }
+        Ok(config)
     }
 
     fn mirror_name(&self, index: usize) -> String {
@@ -143,7 +235,7 @@ impl Demands<'_> {
 pub(super) fn upstreams<'a>(
     ctx: &mut Context<'a>,
     origin: Origin<'a>,
-    demands: &Demands<'a>,
+    demands: &Demands<'_, 'a>,
     rules: &mut Rules<'a>,
 ) {
     for (index, filter) in demands.filters.iter().enumerate() {
@@ -155,7 +247,10 @@ pub(super) fn upstreams<'a>(
         }
     }
     if demands.differing() {
-        for (index, reference) in demands.backends.iter().enumerate() {
+        let valid = |(index, _): &(usize, &BackendRef)| {
+            demands.ends.backends.get(*index).is_some_and(|end| end.valid)
+        };
+        for (index, reference) in demands.backends.iter().enumerate().filter(valid) {
             let name = demands.backend_name(index);
             let references = std::slice::from_ref(reference);
             let service = backend::service(ctx, origin, &name, "http", references);
@@ -193,13 +288,23 @@ fn redirect(wanted: &RequestRedirect, path: &str, ports: &Ports) -> Result<Value
     Ok(config)
 }
 
-fn mirror(wanted: &RequestMirror, upstream: &str) -> Value {
+/// Adds what is demanded of TLS.
+fn secure(config: &mut Value, tls: &Option<Value>) {
+    if let Some(tls) = tls {
+        config["tls"] = tls.clone();
+    }
+}
+
+fn mirror(wanted: &RequestMirror, (upstream, tls): (String, &Option<Value>)) -> Value {
     let (numerator, denominator) = match (&wanted.fraction, wanted.percent) {
         (Some(fraction), _) => (fraction.numerator, fraction.denominator.unwrap_or(100)),
         (None, Some(percent)) => (percent, 100),
         (None, None) => (100, 100),
     };
-    json!({ "upstream": upstream, "numerator": numerator, "denominator": denominator })
+    let mut config =
+        json!({ "upstream": upstream, "numerator": numerator, "denominator": denominator });
+    secure(&mut config, tls);
+    config
 }
 
 fn retry(wanted: &Value) -> Value {

@@ -7,6 +7,7 @@ use kong::model::{Plugin, Route};
 use super::super::Context;
 use super::super::rules::{Origin, RouteRule, Rules};
 use super::attach::Gateways;
+use super::beyond::{self, Demands, Ends};
 use super::filter::{self, Abilities, FilterError};
 use super::frame::{Frame, Split};
 use super::matcher::{self, Matcher};
@@ -29,6 +30,19 @@ struct Admitted<'a> {
     frames: Vec<Frame>,
     /// Plugins of each rule's filters.
     filters: Vec<Vec<Plugin>>,
+    /// Where each rule leads.
+    ends: Vec<Ends>,
+}
+
+/// What a rule asks for beyond Kong's model: the choice among its backends.
+fn demands<'r, 'a>(
+    origin: Origin<'_>,
+    (index, rule): (usize, &'a GrpcRule),
+    ends: &'r Ends,
+) -> Demands<'r, 'a> {
+    let name = format!("grpcroute.{}.{}.{index}", origin.namespace(), origin.name());
+    let (filters, backends) = (&[][..], rule.backend_refs.as_slice());
+    Demands { filters, backends, timeouts: None, retry: None, name, ends }
 }
 
 impl<'a> Admitted<'a> {
@@ -65,17 +79,28 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
             ctx.outcomes.fail(origin.reference(), Reason::UnsupportedValue, message);
             continue;
         }
-        match filters(origin, &spec.rules) {
+        let ends = spec.rules.iter();
+        let ends = ends.map(|rule| {
+            Ends::of(ctx, &rules.backend_tls, origin, (&rule.filters, &rule.backend_refs))
+        });
+        let ends: Vec<Ends> = ends.collect();
+        match filters(origin, &spec.rules, &ends) {
             Ok(filters) => {
                 ctx.outcomes.configured(origin);
                 let hosts = hosts(ctx.options, route, &served);
                 let frames = frames(ctx.options, &hosts, &spec.hostnames, &served);
-                admitted.push(Admitted { route, served, hosts, frames, filters });
+                admitted.push(Admitted { route, served, hosts, frames, filters, ends });
             }
             Err(error) => {
                 let message = format!("GRPCRoute can't be routed: {error}");
                 ctx.outcomes.fail(origin.reference(), Reason::UnsupportedValue, message);
             }
+        }
+    }
+    for route in admitted.iter().filter(|_| ctx.options.engine == Engine::Flotilla) {
+        for (index, (rule, ends)) in route.route.spec.rules.iter().zip(&route.ends).enumerate() {
+            let demands = demands(route.origin(), (index, rule), ends);
+            beyond::upstreams(ctx, route.origin(), &demands, rules);
         }
     }
     if ctx.options.expressions() {
@@ -148,13 +173,20 @@ fn frames(options: &Options, hosts: &[String], own: &[String], served: &Served<'
 }
 
 /// The plugins that the filters of each rule become.
-fn filters(origin: Origin<'_>, rules: &[GrpcRule]) -> Result<Vec<Vec<Plugin>>, FilterError> {
-    let of_rule = |rule: &GrpcRule| {
+fn filters(
+    origin: Origin<'_>,
+    rules: &[GrpcRule],
+    ends: &[Ends],
+) -> Result<Vec<Vec<Plugin>>, FilterError> {
+    let of_rule = |(index, (rule, ends)): (usize, (&GrpcRule, &Ends))| {
         let all = filter::of_rule(&rule.filters, &rule.backend_refs)?;
-        let filters = filter::translate(&all, "", Abilities { redirect_plugin: true, own: false })?;
+        let abilities = Abilities { redirect_plugin: true, own: false };
+        let mut filters = filter::translate(&all, "", abilities)?;
+        let demands = demands(origin, (index, rule), ends);
+        filters.plugins.extend(demands.plugin("", &beyond::Ports::new())?);
         Ok(filters.plugins(&tags(origin, rule.name.as_deref())))
     };
-    rules.iter().map(of_rule).collect()
+    rules.iter().zip(ends).enumerate().map(of_rule).collect()
 }
 
 /// Names of KongPlugins that a rule's filters attach.

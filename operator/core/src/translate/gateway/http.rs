@@ -16,11 +16,11 @@ use kong::model::{Route, Tags};
 use super::super::Context;
 use super::super::rules::{Origin, RouteRule, Rules, ServiceRule};
 use super::attach::Gateways;
-use super::beyond::{self, Demands, Ports};
+use super::beyond::{self, Demands, Ends, Ports};
 use super::filter::{self, Abilities, FilterError, Filters};
 use super::frame::Frame;
-use super::{Served, backend, session};
-use crate::gateway_api::{HttpMatch, HttpRoute, HttpRule};
+use super::{Policies, Served, backend, session};
+use crate::gateway_api::{HttpMatch, HttpRoute, HttpRule, PathModifier};
 use crate::options::{Engine, Gate};
 use crate::outcome::Reason;
 
@@ -36,6 +36,8 @@ struct Admitted<'a> {
     protocols: Vec<String>,
     /// The cookie that keeps a client with its backend, by rule.
     cookies: Vec<Option<String>>,
+    /// Where each rule leads.
+    ends: Vec<Ends>,
 }
 
 /// Why an HTTPRoute as a whole cannot be served.
@@ -71,7 +73,7 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
     let snapshot = ctx.snapshot;
     let mut admitted = Vec::new();
     for route in &snapshot.http_routes {
-        if let Some(route) = admit(ctx, gateways, route) {
+        if let Some(route) = admit(ctx, gateways, route, &rules.backend_tls) {
             admitted.push(route);
         }
     }
@@ -89,10 +91,36 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
             Ok(routes) => {
                 add(ctx, route, routes, rules);
                 ctx.outcomes.configured(route.origin);
+                if ctx.options.engine == Engine::Kong {
+                    tell_what_kong_lacks(ctx, route);
+                }
             }
             Err(error) => {
                 let message = format!("HTTPRoute can't be routed: {error}");
                 ctx.outcomes.fail(route.origin.reference(), error.reason(), message);
+            }
+        }
+    }
+}
+
+/// Warns of what Kong Ingress Controller lets pass and stock Kong does otherwise than it is written.
+fn tell_what_kong_lacks(ctx: &mut Context<'_>, admitted: &Admitted<'_>) {
+    let mut tell = |message: &str| {
+        let object = admitted.origin.reference();
+        ctx.outcomes.warn(object, Reason::UnsupportedValue, message);
+    };
+    for rule in &admitted.route.spec.rules {
+        if rule.timeouts.as_ref().is_some_and(|timeouts| timeouts.request.is_some()) {
+            tell("timeouts.request has no effect on stock Kong; allowed: timeouts.backendRequest");
+        }
+        for redirect in rule.filters.iter().filter_map(|filter| filter.request_redirect.as_ref()) {
+            let prefix = |path: &PathModifier| path.kind == "ReplacePrefixMatch";
+            if redirect.path.as_ref().is_some_and(prefix) {
+                tell(
+                    "a redirect with ReplacePrefixMatch leads to / on stock Kong; allowed: ReplaceFullPath",
+                );
+            } else if redirect.hostname.is_none() && redirect.path.is_none() {
+                tell("a redirect with neither hostname nor path leads to / on stock Kong");
             }
         }
     }
@@ -103,6 +131,7 @@ fn admit<'a>(
     ctx: &mut Context<'a>,
     gateways: &Gateways<'a>,
     route: &'a HttpRoute,
+    policies: &Policies<'a>,
 ) -> Option<Admitted<'a>> {
     let origin = Origin::of(route);
     let spec = &route.spec;
@@ -114,8 +143,16 @@ fn admit<'a>(
     let ports = beyond::ports(served.open_slots());
     let cookies: Result<_, String> =
         spec.rules.iter().enumerate().map(|rule| cookie(origin, rule)).collect();
-    match cookies {
-        Ok(cookies) => Some(Admitted { route, origin, hosts, frames, ports, protocols, cookies }),
+    let ends = spec.rules.iter().map(|rule| {
+        let leads = (rule.filters.as_slice(), rule.backend_refs.as_slice());
+        let ends = Ends::of(ctx, policies, origin, leads);
+        if rule.session_persistence.is_some() { ends.kept_together() } else { Ok(ends) }
+    });
+    let ends: Result<_, String> = ends.collect();
+    match cookies.and_then(|cookies| Ok((cookies, ends?))) {
+        Ok((cookies, ends)) => {
+            Some(Admitted { route, origin, hosts, frames, ports, protocols, cookies, ends })
+        }
         Err(error) => {
             let message = format!("HTTPRoute can't be routed: {error}");
             ctx.outcomes.fail(origin.reference(), Reason::UnsupportedValue, message);
@@ -236,8 +273,13 @@ pub(super) fn milliseconds(text: &str) -> Option<u32> {
 }
 
 /// What a rule asks for beyond Kong's model.
-fn demands<'a>(admitted: &Admitted<'a>, index: usize, rule: &'a HttpRule) -> Demands<'a> {
+fn demands<'r, 'a>(
+    admitted: &'r Admitted<'a>,
+    index: usize,
+    rule: &'a HttpRule,
+) -> Demands<'r, 'a> {
     Demands {
+        ends: &admitted.ends[index],
         filters: &rule.filters,
         backends: &rule.backend_refs,
         timeouts: rule.timeouts.as_ref(),

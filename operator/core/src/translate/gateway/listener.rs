@@ -4,11 +4,15 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::Secret;
+
 use crate::gateway_api::{AllowedRoutes, GROUP, Gateway, Listener, ListenerSet, SecretRef};
 use crate::object::{Kind, Object as _};
+use crate::options::Options;
 use crate::snapshot::{GrantFrom, Snapshot};
 
 use super::attach::{Gateways, protocol_kinds, supported_kinds};
+use super::frontend;
 
 /// Something that is wrong with a listener: the reason of a condition, and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +37,12 @@ pub(crate) struct Worth {
 }
 
 impl Worth {
-    /// Whether the listener can serve. Kinds that do not exist make it unresolved but leave the others served.
+    /// Whether the listener can serve. Kinds that do not exist make it unresolved but leave the others served, as do
+    /// authorities of clients' certificates.
     pub(crate) fn usable(&self) -> bool {
-        let broken = self.unresolved.as_ref().is_some_and(|fault| fault.reason != INVALID_KINDS);
+        let broken = self.unresolved.as_ref().is_some_and(|fault| {
+            fault.reason != INVALID_KINDS && !fault.reason.starts_with("InvalidCACertificate")
+        });
         self.unaccepted.is_none() && self.conflict.is_none() && !broken
     }
 }
@@ -55,16 +62,19 @@ pub(crate) struct Standing<'a> {
 /// Judges all listeners of a Gateway, in their order. Those of ListenerSets stand behind the Gateway's own, oldest set
 /// first, and yield to those before them.
 pub(crate) fn judge(
-    snapshot: &Snapshot,
+    (snapshot, options): (&Snapshot, &Options),
     gateway: &Gateway,
     listeners: &[Standing<'_>],
 ) -> Vec<Worth> {
     let mut conflicts = conflicts(listeners);
-    let judged = listeners.iter().enumerate().map(|(index, standing)| Worth {
-        unaccepted: unaccepted(standing.listener),
-        conflict: conflicts.remove(&index),
-        unresolved: unresolved(snapshot, gateway, standing),
-        kinds: supported_kinds(standing.listener),
+    let judged = listeners.iter().enumerate().map(|(index, standing)| {
+        let clients = frontend::judge((snapshot, options), gateway, standing.listener);
+        Worth {
+            unaccepted: unaccepted(standing.listener).or(clients.unaccepted),
+            conflict: conflicts.remove(&index),
+            unresolved: unresolved(snapshot, gateway, standing).or(clients.unresolved),
+            kinds: supported_kinds(standing.listener),
+        }
     });
     judged.collect()
 }
@@ -188,12 +198,17 @@ fn secret_fault(
     let Some(secret) = snapshot.secrets.get(namespace, name) else {
         return Some(fault(INVALID_CERTIFICATE, "does not exist"));
     };
-    let part = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
-    let pem = |key: &str, label: &str| part(key).is_some_and(|part| holds_pem(&part.0, label));
-    if !pem("tls.crt", "CERTIFICATE") || !pem("tls.key", "PRIVATE KEY") {
+    if !is_pair(secret) {
         return Some(fault(INVALID_CERTIFICATE, "holds no certificate and key"));
     }
     None
+}
+
+/// Whether a Secret holds a certificate and its key.
+pub(super) fn is_pair(secret: &Secret) -> bool {
+    let part = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
+    let pem = |key: &str, label: &str| part(key).is_some_and(|part| holds_pem(&part.0, label));
+    pem("tls.crt", "CERTIFICATE") && pem("tls.key", "PRIVATE KEY")
 }
 
 /// Whether bytes hold a PEM block whose label ends so, with content that decodes.

@@ -15,6 +15,8 @@ use crate::outcome::Reason;
 
 /// Priority of every stream route in the expressions dialect.
 const PRIORITY: u64 = 1;
+/// Bits that order the routes of our own proxies that take the same connections.
+const ORDER_BITS: u32 = 12;
 
 /// What tells the kinds of stream routes apart.
 #[derive(Clone, Copy)]
@@ -51,14 +53,14 @@ const TLS: Flavor =
 /// Adds the rules of all stream routes.
 pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &mut Rules<'a>) {
     let snapshot = ctx.snapshot;
-    for route in &snapshot.udp_routes {
-        add(ctx, gateways, UDP, (&**route, &route.spec), rules);
+    for (age, route) in snapshot.udp_routes.oldest_first().into_iter().enumerate() {
+        add(ctx, gateways, UDP, (&**route, &route.spec, age), rules);
     }
-    for route in &snapshot.tcp_routes {
-        add(ctx, gateways, TCP, (&**route, &route.spec), rules);
+    for (age, route) in snapshot.tcp_routes.oldest_first().into_iter().enumerate() {
+        add(ctx, gateways, TCP, (&**route, &route.spec, age), rules);
     }
-    for route in &snapshot.tls_routes {
-        add(ctx, gateways, TLS, (&**route, &route.spec), rules);
+    for (age, route) in snapshot.tls_routes.oldest_first().into_iter().enumerate() {
+        add(ctx, gateways, TLS, (&**route, &route.spec, age), rules);
     }
     if ctx.options.engine == Engine::Flotilla && ctx.options.expressions() {
         for entry in gateways.entries.values() {
@@ -102,7 +104,7 @@ fn add<'a, K: Object>(
     ctx: &mut Context<'a>,
     gateways: &Gateways<'a>,
     flavor: Flavor,
-    (object, spec): (&'a K, &'a RouteSpec<StreamRule>),
+    (object, spec, age): (&'a K, &'a RouteSpec<StreamRule>, usize),
     rules: &mut Rules<'a>,
 ) {
     let origin = Origin::of(object);
@@ -124,7 +126,7 @@ fn add<'a, K: Object>(
         let mut service = backend::service(ctx, origin, &name, flavor.service, &rule.backend_refs);
         let ours = ctx.options.engine == Engine::Flotilla && ctx.options.expressions();
         let routes = match ours {
-            true => framed(flavor, &served, &spec.hostnames),
+            true => framed(flavor, &served, &spec.hostnames, age),
             false => vec![matching(flavor, &served, &hosts, ctx.options.expressions())],
         };
         for (number, mut route) in routes.into_iter().enumerate() {
@@ -181,8 +183,10 @@ fn matching(flavor: Flavor, served: &Served<'_>, hosts: &[String], expressions: 
 }
 
 /// The Kong routes of a rule for our own proxies: one for each hostname, and for each way to end TLS, with narrower
-/// hostnames before wider ones.
-fn framed(flavor: Flavor, served: &Served<'_>, own: &[String]) -> Vec<Route> {
+/// hostnames before wider ones and older routes before newer ones.
+fn framed(flavor: Flavor, served: &Served<'_>, own: &[String], age: usize) -> Vec<Route> {
+    let youngest = (1 << ORDER_BITS) - 1;
+    let order = youngest - u64::try_from(age).unwrap_or(youngest).min(youngest);
     let modes: &[(&str, Option<bool>)] = match flavor.by_name {
         true => &[("tls_passthrough", Some(true)), ("tls", Some(false))],
         false => &[(flavor.service, None)],
@@ -203,7 +207,9 @@ fn framed(flavor: Flavor, served: &Served<'_>, own: &[String]) -> Vec<Route> {
             routes.push(Route {
                 protocols: Some(vec![(*protocol).to_owned()]),
                 expression: Some(Matcher::All(vec![names, gate]).print()),
-                priority: Some(PRIORITY + (precise << 9) + host.len() as u64),
+                priority: Some(
+                    PRIORITY + (((precise << 9) + host.len() as u64) << ORDER_BITS) + order,
+                ),
                 ..Route::default()
             });
         }
