@@ -5,11 +5,12 @@
 
 #![allow(clippy::print_stdout)]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use operator_core::options::{Options, RouterFlavor};
-use operator_core::snapshot::Loader;
-use operator_core::translate::translate;
+use operator_core::snapshot::{Loader, Snapshot};
+use operator_core::translate::{Followed, Incremental, translate};
 
 /// As in the operator.
 #[global_allocator]
@@ -28,10 +29,7 @@ fn main() {
             .map(|_| {
                 let (begin, on) = (Instant::now(), processor());
                 let translation = translate(&snapshot, &options);
-                let took = match (on, processor()) {
-                    (Some(before), Some(after)) => after.saturating_sub(before),
-                    (Some(_) | None, Some(_) | None) => begin.elapsed(),
-                };
+                let took = spent(begin, on);
                 assert_eq!(translation.config.services.len(), count);
                 took
             })
@@ -39,8 +37,57 @@ fn main() {
         times.sort();
         println!("{count} Ingresses, {flavor:?}: median {:?}, best {:?}", times[3], times[0]);
     }
+    changes(&Arc::new(snapshot), count);
     if let Some(peak) = peak() {
         println!("{count} Ingresses: {peak} at most");
+    }
+}
+
+/// Prints what it takes to follow single changes.
+fn changes(snapshot: &Arc<Snapshot>, count: usize) {
+    let last = count - 1;
+    let edited = |text: &str, from: &str, to: &str| {
+        let mut loader = Loader::new();
+        loader.add("", &text.replace(from, to));
+        Arc::new(snapshot.with(&loader.finish().0))
+    };
+    let all = manifests(last);
+    let mut parts = all.split("---\n");
+    let (_service, slice, plugin, ingress) =
+        (parts.next(), parts.next(), parts.next(), parts.next());
+    let part = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let cases = [
+        ("an Ingress edited", edited(&part(ingress), "path: /app", "path: /other")),
+        ("an endpoint gone", edited(&part(slice), ", {addresses: [10.39.249.2]}", "")),
+        ("a plugin edited", edited(&part(plugin), "minute: 5", "minute: 6")),
+        ("an Ingress added", edited(&manifests(count), "none", "none")),
+    ];
+    for (what, after) in cases {
+        let mut kept = Incremental::new(Arc::clone(snapshot), Options::default());
+        // The system counts a thread's time in ticks: one change is less than a tick, many are not.
+        let (begin, on) = (Instant::now(), processor());
+        for next in [&after, snapshot].into_iter().cycle().take(CHANGES as usize) {
+            let followed = kept.follow(Arc::clone(next));
+            assert!(matches!(followed, Followed::Steps(_)), "{what}: {followed:?}");
+        }
+        let followed = spent(begin, on) / CHANGES;
+        let (begin, on) = (Instant::now(), processor());
+        let bytes: usize = (0..PRINTS).map(|_| kept.print().len()).sum();
+        let (printed, bytes) = (spent(begin, on) / PRINTS, bytes / PRINTS as usize);
+        println!(
+            "{count} Ingresses, {what}: {followed:?}; {bytes} bytes put together in {printed:?}"
+        );
+    }
+}
+
+/// How many changes are followed, and how many configurations are put together.
+const CHANGES: u32 = 1_000;
+const PRINTS: u32 = 50;
+
+fn spent(begin: Instant, on: Option<Duration>) -> Duration {
+    match (on, processor()) {
+        (Some(before), Some(after)) => after.saturating_sub(before),
+        (Some(_) | None, Some(_) | None) => begin.elapsed(),
     }
 }
 

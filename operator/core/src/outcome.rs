@@ -79,6 +79,52 @@ impl Reason {
     }
 }
 
+/// What one step of a translation says of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// It is in the configuration.
+    Configured,
+    /// Something is wrong with it.
+    Failed(Problem),
+    /// A value is not understood.
+    Warned(Problem),
+    /// It has no effect, because.
+    Ignored(String),
+}
+
+impl Outcome {
+    /// The verdict on an object of which several steps said something, as [`Outcomes::finish`] finds it.
+    pub(crate) fn of(object: ObjectRef, notes: impl IntoIterator<Item = Note>) -> Self {
+        let mut all = Outcomes::default();
+        let mut configured = false;
+        for note in notes {
+            match note {
+                Note::Configured => configured = true,
+                Note::Failed(Problem { reason, message }) => {
+                    all.fail(object.clone(), reason, message);
+                }
+                Note::Warned(Problem { reason, message }) => {
+                    all.warn(object.clone(), reason, message);
+                }
+                Note::Ignored(why) => all.ignore(object.clone(), why),
+            }
+        }
+        let Outcomes { configured: _, failures, warnings, ignored } = all;
+        let (verdict, warnings) =
+            told(failures, warnings, ignored).into_values().next().unwrap_or_default();
+        Self { object, verdict: settled(verdict, configured), warnings }
+    }
+}
+
+/// The verdict on an object that may also be in the configuration.
+fn settled(verdict: Option<Verdict>, configured: bool) -> Verdict {
+    match verdict {
+        Some(Verdict::Ignored { .. }) if configured => Verdict::Configured,
+        Some(verdict) => verdict,
+        None => Verdict::Configured,
+    }
+}
+
 /// Collects verdicts while the translation runs. A failure outweighs success, whatever the order.
 #[derive(Debug, Default)]
 pub struct Outcomes<'a> {
@@ -127,6 +173,22 @@ impl<'a> Outcomes<'a> {
         self.failures.contains_key(object)
     }
 
+    /// What was said since the last time.
+    pub(crate) fn take(&mut self) -> Vec<(ObjectRef, Note)> {
+        let Self { configured, failures, warnings, ignored } = std::mem::take(self);
+        let plain = configured.into_iter().map(|(kind, meta)| ObjectRef::of_meta(kind, meta));
+        let mut all: Vec<_> = plain.map(|object| (object, Note::Configured)).collect();
+        all.extend(ignored.into_iter().map(|(object, why)| (object, Note::Ignored(why))));
+        let of = |note: fn(Problem) -> Note| {
+            move |(object, problems): (ObjectRef, Vec<Problem>)| {
+                problems.into_iter().map(move |problem| (object.clone(), note(problem)))
+            }
+        };
+        all.extend(failures.into_iter().flat_map(of(Note::Failed)));
+        all.extend(warnings.into_iter().flat_map(of(Note::Warned)));
+        all
+    }
+
     /// Ends the collection: one outcome an object, ordered by kind, namespace and name.
     #[must_use]
     pub fn finish(self) -> Vec<Outcome> {
@@ -147,12 +209,7 @@ impl<'a> Outcomes<'a> {
                 all.push(plain(one));
             }
             let also = configured.next_if(|one| name(one) == object.key()).is_some();
-            let verdict = match verdict {
-                Some(Verdict::Ignored { .. }) if also => Verdict::Configured,
-                Some(verdict) => verdict,
-                None => Verdict::Configured,
-            };
-            all.push(Outcome { object, verdict, warnings });
+            all.push(Outcome { object, verdict: settled(verdict, also), warnings });
         }
         all.extend(configured.map(plain));
         all

@@ -11,6 +11,7 @@ mod load;
 mod tests;
 mod wanted;
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -24,27 +25,32 @@ use operator_api::kong as kinds;
 use crate::object::{Object, ObjectRef};
 use crate::outcome::Reason;
 use directory::Directory;
+pub(crate) use directory::hash_of;
 pub use grants::GrantFrom;
 pub use index::Index;
+pub(crate) use index::service_of;
 pub use load::{Ignored, Loader};
 pub use wanted::{Wanted, is_offered};
 
 /// The objects of one kind, ordered by namespace and name.
 #[derive(Debug)]
-pub struct Objects<K> {
+pub struct Objects<K>(Arc<Ordered<K>>);
+
+#[derive(Debug)]
+struct Ordered<K> {
     all: Vec<Arc<K>>,
     directory: Directory,
 }
 
 impl<K> Default for Objects<K> {
     fn default() -> Self {
-        Self { all: Vec::new(), directory: Directory::default() }
+        Self(Arc::new(Ordered { all: Vec::new(), directory: Directory::default() }))
     }
 }
 
 impl<K> Clone for Objects<K> {
     fn clone(&self) -> Self {
-        Self { all: self.all.clone(), directory: self.directory.clone() }
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -61,39 +67,39 @@ impl<K: Object> Objects<K> {
 
     fn of_sorted(all: Vec<Arc<K>>) -> Self {
         let directory = Directory::of(all.iter().map(|object| key(&**object)));
-        Self { all, directory }
+        Self(Arc::new(Ordered { all, directory }))
     }
 
     /// Finds an object; the namespace is empty for kinds without namespaces.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
-        self.all.get(self.place(namespace, name)?)
+        self.0.all.get(self.place(namespace, name)?)
     }
 
     fn place(&self, namespace: &str, name: &str) -> Option<usize> {
         let is = |place: usize| {
-            self.all.get(place).is_some_and(|object| key(&**object) == (namespace, name))
+            self.0.all.get(place).is_some_and(|object| key(&**object) == (namespace, name))
         };
-        self.directory.find((namespace, name), is)
+        self.0.directory.find((namespace, name), is)
     }
 
     /// The objects of one namespace, ordered by name.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> &[Arc<K>] {
-        let begin = self.all.partition_point(|object| object.namespace() < namespace);
-        let end = self.all.partition_point(|object| object.namespace() <= namespace);
-        self.all.get(begin..end).unwrap_or_default()
+        let begin = self.0.all.partition_point(|object| object.namespace() < namespace);
+        let end = self.0.all.partition_point(|object| object.namespace() <= namespace);
+        self.0.all.get(begin..end).unwrap_or_default()
     }
 
     /// All objects, ordered by namespace and name.
     pub fn iter(&self) -> std::slice::Iter<'_, Arc<K>> {
-        self.all.iter()
+        self.0.all.iter()
     }
 
     /// All objects, the oldest first.
     #[must_use]
     pub fn oldest_first(&self) -> Vec<&Arc<K>> {
-        let mut all: Vec<&Arc<K>> = self.all.iter().collect();
+        let mut all: Vec<&Arc<K>> = self.0.all.iter().collect();
         all.sort_by(|a, b| crate::object::by_age(&***a, &***b));
         all
     }
@@ -101,40 +107,96 @@ impl<K: Object> Objects<K> {
     /// How many objects there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.all.len()
+        self.0.all.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.0.all.is_empty()
     }
 
     /// Takes the version of an object from `other`, where both hold it.
     fn take_version(&mut self, other: &Self, object: &ObjectRef) {
         let at = self.place(&object.namespace, &object.name);
         let version = other.get(&object.namespace, &object.name);
-        if let (Some(at), Some(version)) = (at, version)
-            && let Some(place) = self.all.get_mut(at)
-        {
-            *place = Arc::clone(version);
+        if let (Some(at), Some(version)) = (at, version) {
+            let mut all = self.0.all.clone();
+            if let Some(place) = all.get_mut(at) {
+                *place = Arc::clone(version);
+                *self = Self::of_sorted(all);
+            }
+        }
+    }
+
+    /// The objects that are not the same as in `older`, from either side: as they were, and as they are.
+    pub(crate) fn differences<'o>(
+        &'o self,
+        older: &'o Self,
+    ) -> Vec<(Option<&'o Arc<K>>, Option<&'o Arc<K>>)> {
+        let mut found = Vec::new();
+        if Arc::ptr_eq(&self.0, &older.0) {
+            return found;
+        }
+        let (mut before, mut after) = (older.0.all.as_slice(), self.0.all.as_slice());
+        loop {
+            match (before, after) {
+                ([], []) => return found,
+                ([old, olds @ ..], [new, news @ ..]) if Arc::ptr_eq(old, new) => {
+                    (before, after) = (olds, news);
+                }
+                ([old, olds @ ..], [new, news @ ..]) => match key(&**old).cmp(&key(&**new)) {
+                    Ordering::Equal => {
+                        found.push((Some(old), Some(new)));
+                        (before, after) = (olds, news);
+                    }
+                    Ordering::Less => {
+                        found.push((Some(old), None));
+                        before = olds;
+                    }
+                    Ordering::Greater => {
+                        found.push((None, Some(new)));
+                        after = news;
+                    }
+                },
+                ([old, olds @ ..], []) => {
+                    found.push((Some(old), None));
+                    before = olds;
+                }
+                ([], [new, news @ ..]) => {
+                    found.push((None, Some(new)));
+                    after = news;
+                }
+            }
         }
     }
 
     fn retain(&mut self, keep: impl Fn(&ObjectRef) -> bool) {
-        let all = std::mem::take(&mut self.all);
-        *self = Self::of_sorted(all.into_iter().filter(|o| keep(&o.reference())).collect());
+        let kept: Vec<Arc<K>> =
+            self.iter().filter(|object| keep(&object.reference())).cloned().collect();
+        if kept.len() < self.len() {
+            *self = Self::of_sorted(kept);
+        }
     }
 }
 
 impl<K: Object + serde::Serialize> Objects<K> {
+    /// Some object that is in one of both only, or was edited.
+    pub(crate) fn edited_since<'o>(&'o self, older: &'o Self) -> Option<&'o Arc<K>> {
+        let edit = |(old, new): (Option<&'o Arc<K>>, Option<&'o Arc<K>>)| match (old, new) {
+            (Some(old), Some(new)) => Some(new).filter(|new| edited(&**old) != edited(&***new)),
+            (one, other) => one.or(other),
+        };
+        self.differences(older).into_iter().find_map(edit)
+    }
+
     fn changed_since<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = ObjectRef> + 'a {
         let same = |object: &Arc<K>| {
             older
                 .get(object.namespace(), object.name())
                 .is_some_and(|old| Arc::ptr_eq(old, object) || edited(&**old) == edited(&**object))
         };
-        self.all.iter().filter(move |object| !same(object)).map(Object::reference)
+        self.0.all.iter().filter(move |object| !same(object)).map(Object::reference)
     }
 }
 
@@ -143,7 +205,7 @@ impl<'a, K> IntoIterator for &'a Objects<K> {
     type IntoIter = std::slice::Iter<'a, Arc<K>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.all.iter()
+        self.0.all.iter()
     }
 }
 
@@ -259,6 +321,14 @@ macro_rules! stores {
                 $(if <$type as Object>::KIND == object.kind {
                     let found = self.$field.get(&object.namespace, &object.name)?;
                     return edited(&**found);
+                })*
+                None
+            }
+
+            /// The metadata of an object.
+            pub(crate) fn meta_of(&self, object: &ObjectRef) -> Option<&ObjectMeta> {
+                $(if <$type as Object>::KIND == object.kind {
+                    return self.$field.get(&object.namespace, &object.name).map(|found| found.meta());
                 })*
                 None
             }

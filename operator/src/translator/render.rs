@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kong::model::{Consumer, Document};
 use operator_core::fallback::quarantine::Plan;
 use operator_core::object::ObjectRef;
 use operator_core::options::Options;
@@ -48,7 +47,7 @@ pub(super) fn render(
                 continue;
             }
         };
-        counts = census(&translation.config);
+        counts = Census::of_document(&translation.config);
         bodies.insert(*dialect, Bytes::from(bytes));
         outcomes = match outcomes.is_empty() {
             true => translation.outcomes,
@@ -68,78 +67,4 @@ fn strictest(before: Vec<Outcome>, after: Vec<Outcome>) -> Vec<Outcome> {
         }
     }
     all.into_values().collect()
-}
-
-/// Counts entities by kind, nested ones too.
-fn census(document: &Document) -> Census {
-    let Document { services, routes, upstreams, plugins, consumers, consumer_groups, .. } =
-        document;
-    let of_services = || services.iter().flat_map(|service| &service.routes);
-    let all_routes = || of_services().chain(routes);
-    let on_routes: usize = all_routes().map(|route| route.plugins.len()).sum();
-    let on_services: usize = services.iter().map(|service| service.plugins.len()).sum();
-    let counts = [
-        ("services", services.len()),
-        ("routes", all_routes().count()),
-        ("upstreams", upstreams.len()),
-        ("targets", upstreams.iter().map(|upstream| upstream.targets.len()).sum()),
-        ("plugins", plugins.len() + on_routes + on_services),
-        ("consumers", consumers.len()),
-        ("consumer_groups", consumer_groups.len()),
-        ("certificates", document.certificates.len()),
-        ("snis", document.certificates.iter().map(|certificate| certificate.snis.len()).sum()),
-        ("ca_certificates", document.ca_certificates.len()),
-        ("vaults", document.vaults.len()),
-    ];
-    let counts = counts.into_iter().map(|(kind, count)| (kind.to_owned(), count));
-    let custom = document.custom.iter().map(|(kind, entities)| (kind.clone(), entities.len()));
-    Census::new(counts.chain(custom).chain(credentials(consumers)))
-}
-
-/// Counts the credentials of consumers.
-fn credentials(consumers: &[Consumer]) -> [(String, usize); 7] {
-    let mut counts = [
-        ("keyauth_credentials", 0),
-        ("basicauth_credentials", 0),
-        ("hmacauth_credentials", 0),
-        ("jwt_secrets", 0),
-        ("oauth2_credentials", 0),
-        ("acls", 0),
-        ("mtls_auth_credentials", 0),
-    ];
-    for consumer in consumers {
-        let lengths = [
-            consumer.keyauth_credentials.len(),
-            consumer.basicauth_credentials.len(),
-            consumer.hmacauth_credentials.len(),
-            consumer.jwt_secrets.len(),
-            consumer.oauth2_credentials.len(),
-            consumer.acls.len(),
-            consumer.mtls_auth_credentials.len(),
-        ];
-        for ((_, count), more) in counts.iter_mut().zip(lengths) {
-            *count += more;
-        }
-    }
-    counts.map(|(kind, count)| (kind.to_owned(), count))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn nested_entities_are_counted_and_plugin_settings_are_not() {
-        let document = json!({
-            "_format_version": "3.0",
-            "services": [{"name": "a", "routes": [{"name": "r", "paths": ["/"]}]}],
-            "plugins": [{"name": "x", "config": {"rules": [{"a": 1}]}}],
-        });
-        let census = census(&serde_json::from_value(document).unwrap());
-        assert_eq!(census.of("routes"), 1);
-        assert_eq!(census.of("rules"), 0);
-        assert_eq!(census.total(), 3);
-    }
 }

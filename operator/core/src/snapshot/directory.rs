@@ -1,5 +1,7 @@
 //! Finds objects by namespace and name, comparing names once and not on every step of a search.
 
+use crate::object::Kind;
+
 /// Where the object of each name stands in a list: an open hash table of places.
 ///
 /// It decides nothing and orders nothing: what it finds, a search by halves would find too.
@@ -45,8 +47,18 @@ fn probe(start: usize, room: usize) -> impl Iterator<Item = usize> {
 
 /// Where the search begins, and what is compared before names are.
 fn hash((namespace, name): (&str, &str)) -> (usize, u32) {
-    let mut hash = 0_u64;
-    for text in [namespace, name] {
+    let hash = texts(0, [namespace, name]);
+    #[allow(clippy::cast_possible_truncation)]
+    (hash as usize, (hash >> 32) as u32)
+}
+
+/// A hash of the name of an object of any kind.
+pub(crate) fn hash_of(kind: Kind, namespace: &str, name: &str) -> u64 {
+    texts(mix(kind as u64), [namespace, name])
+}
+
+fn texts(mut hash: u64, texts: [&str; 2]) -> u64 {
+    for text in texts {
         let (words, rest) = text.as_bytes().as_chunks::<8>();
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
@@ -55,8 +67,7 @@ fn hash((namespace, name): (&str, &str)) -> (usize, u32) {
         }
         hash = mix(hash ^ text.len() as u64);
     }
-    #[allow(clippy::cast_possible_truncation)]
-    (hash as usize, (hash >> 32) as u32)
+    hash
 }
 
 /// Spreads every bit over the whole word.

@@ -23,21 +23,21 @@ pub struct Index {
 }
 
 /// Namespace and name of the Service of a slice.
-fn service(slice: &EndpointSlice) -> Option<(&str, &str)> {
+pub(crate) fn service_of(slice: &EndpointSlice) -> Option<(&str, &str)> {
     Some((slice.namespace(), slice.label(SERVICE_NAME)?))
 }
 
 impl Index {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
-        let named = snapshot.endpoint_slices.iter().filter(|slice| service(slice).is_some());
+        let named = snapshot.endpoint_slices.iter().filter(|slice| service_of(slice).is_some());
         let mut slices: Vec<Arc<EndpointSlice>> = named.cloned().collect();
-        slices.sort_by(|a, b| service(a).cmp(&service(b)));
+        slices.sort_by(|a, b| service_of(a).cmp(&service_of(b)));
         let mut spans: Vec<(usize, usize)> = Vec::new();
-        for group in slices.chunk_by(|a, b| service(a) == service(b)) {
+        for group in slices.chunk_by(|a, b| service_of(a) == service_of(b)) {
             let begin = spans.last().map_or(0, |(_, end)| *end);
             spans.push((begin, begin + group.len()));
         }
-        let key = |span: &(usize, usize)| slices.get(span.0).and_then(|slice| service(slice));
+        let key = |span: &(usize, usize)| slices.get(span.0).and_then(|slice| service_of(slice));
         let services = Directory::of(spans.iter().map(|span| key(span).unwrap_or_default()));
         Self { slices, spans, services }
     }
@@ -51,7 +51,7 @@ impl Index {
         };
         let wanted = Some((namespace, name));
         let is = |place: usize| {
-            at(place).and_then(<[_]>::first).and_then(|slice| service(slice)) == wanted
+            at(place).and_then(<[_]>::first).and_then(|slice| service_of(slice)) == wanted
         };
         self.services.find((namespace, name), is).and_then(at).unwrap_or_default()
     }

@@ -30,7 +30,7 @@ pub(super) fn resolve<'a>(
 ) -> Result<Resolved<'a>, String> {
     let Backend { kind, namespace, name, port: _, weight: _ } = *backend;
     let find = |name: &str| {
-        ctx.snapshot.services.get(namespace, name).map(|service| &**service).ok_or_else(|| {
+        ctx.find(|all| &all.services, namespace, name).map(|service| &**service).ok_or_else(|| {
             format!(
                 "failed to fetch Service {namespace}/{name}: Service {namespace}/{name} not found"
             )
@@ -43,7 +43,7 @@ pub(super) fn resolve<'a>(
         }
         BackendKind::Facade => {
             let facade =
-                ctx.snapshot.kong_service_facades.get(namespace, name).ok_or_else(|| {
+                ctx.find(|all| &all.kong_service_facades, namespace, name).ok_or_else(|| {
                     format!("failed to fetch KongServiceFacade {namespace}/{name}: not found")
                 })?;
             let service = find(&facade.spec.backend_ref.name)?;
@@ -110,7 +110,7 @@ fn targets(
     let Some(port) = found.port else { return Vec::new() };
     let mut targets: BTreeMap<String, bool> = BTreeMap::new();
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
-    for slice in ctx.snapshot.index().slices_of(namespace, name) {
+    for slice in ctx.slices_of(namespace, name) {
         let ports = slice.ports.iter().flatten().filter(|candidate| {
             candidate.name.as_deref().unwrap_or_default()
                 == port.name.as_deref().unwrap_or_default()

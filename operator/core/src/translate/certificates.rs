@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Secret;
 use kong::model::{Certificate, Reference, Sni};
 
-pub(super) use authority::authorities;
+pub(super) use authority::{authorities, is_authority};
 
 use super::Context;
 use super::rules::{ListenerCertificate, Origin, TlsClaim};
@@ -46,7 +46,7 @@ struct Merged<'a> {
 /// The certificates, and the id that each Secret's pair got.
 pub(super) struct Certificates {
     pub(super) certificates: Vec<Certificate>,
-    ids: BTreeMap<(String, String), String>,
+    pub(super) ids: BTreeMap<(String, String), String>,
 }
 
 impl Certificates {
@@ -68,7 +68,7 @@ pub(super) fn certificates<'a>(
     let mut missing: BTreeSet<(ObjectRef, String)> = BTreeSet::new();
     for claim in claims {
         let (namespace, name) = (claim.parent.namespace(), claim.secret);
-        match ctx.snapshot.secrets.get(namespace, name) {
+        match ctx.find(|all| &all.secrets, namespace, name) {
             Some(secret) => wishes.push(Wish {
                 secret,
                 what_for: Use::Host,

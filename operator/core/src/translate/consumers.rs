@@ -133,7 +133,7 @@ fn memberships<'a>(
 ) {
     for name in object.consumer_groups.iter().flatten() {
         let namespace = object.namespace();
-        let known = ctx.snapshot.kong_consumer_groups.get(namespace, name);
+        let known = ctx.find(|all| &all.kong_consumer_groups, namespace, name);
         if known.is_none_or(|group| !ctx.class.serves(&**group)) {
             let message = format!(
                 "nonexistent consumer group: \"KongConsumerGroup {namespace}/{name} not found\""
@@ -174,7 +174,7 @@ fn consumer<'a>(
             let message = format!("credential {name:?} failure: {message}");
             ctx.outcomes.fail(object.reference(), reason, message);
         };
-        let Some(secret) = ctx.snapshot.secrets.get(namespace, name) else {
+        let Some(secret) = ctx.find(|all| &all.secrets, namespace, name) else {
             let message = format!("Failed to fetch secret: Secret {namespace}/{name} not found");
             refuse(ctx, Reason::RefNotFound, message);
             continue;

@@ -110,7 +110,7 @@ fn foreign(entity_type: &str) -> &'static [&'static str] {
 /// Entities of custom types, by type.
 pub(super) fn entities<'a>(
     ctx: &mut Context<'a>,
-    services: &[Assembled<'a>],
+    services: &[&Assembled<'a>],
     attachments: &Attachments<'a>,
 ) -> BTreeMap<String, Vec<Entity>> {
     let mut all: BTreeMap<String, Vec<Entity>> = BTreeMap::new();
@@ -138,7 +138,7 @@ pub(super) fn entities<'a>(
 fn entity(
     ctx: &Context<'_>,
     object: &KongCustomEntity,
-    services: &[Assembled<'_>],
+    services: &[&Assembled<'_>],
     attachments: &Attachments<'_>,
 ) -> Result<Vec<Entity>, (Reason, String)> {
     let spec = &object.spec;

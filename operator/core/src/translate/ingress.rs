@@ -17,7 +17,7 @@ use super::expression::{Matcher, Traits};
 use super::rules::{Backend, BackendKind, Origin, Port, RouteRule, Rules, ServiceRule, TlsClaim};
 use super::{Context, overrides, rewrite};
 use crate::names;
-use crate::object::{Kind, Object};
+use crate::object::{Kind, Object, by_age};
 use crate::options::Gate;
 use crate::outcome::Reason;
 use path::Dialect;
@@ -29,34 +29,48 @@ pub(crate) const RETRIES: u16 = 5;
 
 /// Adds the rules of every Ingress of the class, the oldest first.
 pub(super) fn rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
-    let mut fallback: Option<&'a Ingress> = None;
     for ingress in ctx.snapshot.ingresses.oldest_first() {
-        let ingress: &'a Ingress = ingress;
-        if !ctx.class.serves_ingress(ingress) {
-            ctx.outcomes.ignore(ingress.reference(), ctx.class.unserved("its class"));
-            continue;
-        }
-        let Some(spec) = &ingress.spec else { continue };
+        one(ctx, ingress, rules);
+    }
+    defaults(ctx, rules);
+}
+
+/// Adds the rules of one Ingress, if it is of the class; all but its default backend.
+pub(super) fn one<'a>(ctx: &mut Context<'a>, ingress: &'a Ingress, rules: &mut Rules<'a>) {
+    if !ctx.class.serves_ingress(ingress) {
+        ctx.outcomes.ignore(ingress.reference(), ctx.class.unserved("its class"));
+    } else if ingress.spec.is_some() {
         claim_certificates(ctx, ingress, rules);
         translate(ctx, rules, ingress);
-        if spec.default_backend.is_some() {
-            match fallback {
-                None => fallback = Some(ingress),
-                Some(winner) => ctx.outcomes.warn(
-                    ingress.reference(),
-                    Reason::Conflicted,
-                    format!("its default backend has no effect: {} is older", winner.reference()),
-                ),
-            }
-        }
         ctx.outcomes.configured(Origin::of(ingress));
-    }
-    if let Some(ingress) = fallback {
-        default_backend(ctx, rules, ingress);
     }
 }
 
-fn claim_certificates<'a>(ctx: &mut Context<'a>, ingress: &'a Ingress, rules: &mut Rules<'a>) {
+/// Whether an Ingress says where requests go that no rule matches.
+pub(super) fn has_default(ingress: &Ingress) -> bool {
+    ingress.spec.as_ref().is_some_and(|spec| spec.default_backend.is_some())
+}
+
+/// Adds the default backend: that of the oldest Ingress that has one. The others are told.
+pub(super) fn defaults<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
+    let all = ctx.snapshot.ingresses.iter().map(|ingress| &**ingress);
+    let mut all: Vec<&'a Ingress> =
+        all.filter(|one| has_default(one) && ctx.class.serves_ingress(one)).collect();
+    all.sort_by(|a, b| by_age(*a, *b));
+    let Some((winner, losers)) = all.split_first() else { return };
+    for loser in losers {
+        let message = format!("its default backend has no effect: {} is older", winner.reference());
+        ctx.outcomes.warn(loser.reference(), Reason::Conflicted, message);
+    }
+    default_backend(ctx, rules, winner);
+}
+
+/// Adds the certificates that an Ingress claims.
+pub(super) fn claim_certificates<'a>(
+    ctx: &mut Context<'a>,
+    ingress: &'a Ingress,
+    rules: &mut Rules<'a>,
+) {
     let tls = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
     for entry in tls {
         let Some(secret) = entry.secret_name.as_deref().filter(|name| !name.is_empty()) else {

@@ -23,27 +23,28 @@ use crate::object::{Kind, Object as _, ObjectRef};
 use crate::options::Gate;
 use crate::outcome::Reason;
 use crate::snapshot::GrantFrom;
+pub(super) use closed::{Place, places};
 
 /// The annotation that names plugins.
 const PLUGINS: &str = "konghq.com/plugins";
 
 /// Where a plugin is looked for: a namespace and a name.
-type Key<'a> = (&'a str, &'a str);
+pub(super) type Key<'a> = (&'a str, &'a str);
 
 /// Something that a plugin is attached to: its key in Kong, and the object that says so.
 #[derive(Clone, Debug)]
-struct Attached<'a> {
-    key: String,
-    origin: Origin<'a>,
+pub(super) struct Attached<'a> {
+    pub(super) key: String,
+    pub(super) origin: Origin<'a>,
 }
 
 /// Everything that one plugin is attached to.
 #[derive(Debug, Default)]
-struct Relations<'a> {
-    services: Vec<Attached<'a>>,
-    routes: Vec<Attached<'a>>,
-    consumers: Vec<Attached<'a>>,
-    groups: Vec<Attached<'a>>,
+pub(super) struct Relations<'a> {
+    pub(super) services: Vec<Attached<'a>>,
+    pub(super) routes: Vec<Attached<'a>>,
+    pub(super) consumers: Vec<Attached<'a>>,
+    pub(super) groups: Vec<Attached<'a>>,
 }
 
 /// One use of a plugin.
@@ -89,7 +90,19 @@ pub(super) enum Wanted<'w> {
     Cluster(&'w str),
 }
 
-impl Attachments<'_> {
+impl<'a> Attachments<'a> {
+    /// Adds what was found.
+    pub(super) fn add(&mut self, found: &Found<'a>) {
+        for (key, relations) in &found.all {
+            let all = self.relations.entry(*key).or_default();
+            let Relations { services, routes, consumers, groups } = relations;
+            all.services.extend_from_slice(services);
+            all.routes.extend_from_slice(routes);
+            all.consumers.extend_from_slice(consumers);
+            all.groups.extend_from_slice(groups);
+        }
+    }
+
     /// The names of Kong services and of routes that the plugin is attached to.
     pub(super) fn matching(&self, wanted: Wanted<'_>) -> Vec<(Vec<&str>, Vec<&str>)> {
         let fits = |(namespace, name): &Key<'_>| match wanted {
@@ -108,89 +121,151 @@ impl Attachments<'_> {
     }
 }
 
+/// What comes of one name of a plugin.
+pub(super) struct Made {
+    /// The entities, one for each use.
+    pub(super) plugins: Vec<Plugin>,
+    /// Whether everything that names it has to be closed.
+    pub(super) closes: bool,
+}
+
+/// Emits a plugin, once for each use.
+pub(super) fn one<'a>(
+    ctx: &mut Context<'a>,
+    (namespace, name): (&str, &str),
+    relations: &Relations<'a>,
+) -> Made {
+    let uses = combinations(relations);
+    let mut plugins = Vec::new();
+    let Some(definition) = find(ctx, namespace, name) else {
+        let message = format!("referenced KongPlugin or KongClusterPlugin {name:?} does not exist");
+        for attached in uses.iter().flat_map(Use::attached) {
+            ctx.outcomes.fail(attached.origin.reference(), Reason::RefNotFound, message.as_str());
+        }
+        return Made { plugins, closes: true };
+    };
+    let read = emit(ctx, &definition, &uses, &mut plugins);
+    Made { plugins, closes: !read && closed::guards(definition.plugin) }
+}
+
 /// Emits all plugins that are attached to something, and the global ones.
 pub(super) fn plugins<'a>(
     ctx: &mut Context<'a>,
-    services: &[Assembled<'a>],
+    mut found: Found<'a>,
     consumers: &Consumers<'a>,
 ) -> (Vec<Plugin>, Attachments<'a>) {
-    let Found { all: relations, forbidden } = relations(ctx, services, consumers);
+    found.add_consumers(ctx, consumers);
+    let Found { all: relations, forbidden } = found;
     let mut plugins = Vec::new();
-    let mut closed = closed::Closed::default();
-    let mut missing: BTreeSet<(ObjectRef, String)> = BTreeSet::new();
-    for (&(namespace, name), relations) in &relations {
-        let uses = combinations(relations);
-        match find(ctx, namespace, name) {
-            Some(definition) => {
-                let guards = closed::guards(definition.plugin);
-                if !emit(ctx, &definition, &uses, &mut plugins) && guards {
-                    closed.add(&uses);
-                }
-            }
-            None => {
-                for attached in uses.iter().flat_map(Use::attached) {
-                    missing.insert((attached.origin.reference(), name.to_owned()));
-                }
-                closed.add(&uses);
-            }
-        }
-    }
-    for (object, name) in missing {
-        let message = format!("referenced KongPlugin or KongClusterPlugin {name:?} does not exist");
-        ctx.outcomes.fail(object, Reason::RefNotFound, message);
+    let mut closing = Vec::new();
+    for (key, relations) in &relations {
+        let made = one(ctx, *key, relations);
+        plugins.extend(made.plugins);
+        closing.extend(Some(relations).filter(|_| made.closes));
     }
     unreferenced(ctx, &relations);
-    closed.add(&singles(&forbidden));
-    closed.emit(ctx, &mut plugins);
-    global(ctx, &mut plugins);
+    let names = relations.keys().map(|(_, name)| *name).collect();
+    let taken = places(&plugins);
+    plugins.extend(rest(ctx, &names, (&closing, &forbidden), taken));
     distinguish(&mut plugins);
     (plugins, Attachments { relations })
 }
 
-/// Tells plugins that nothing refers to, and what is wrong with them all the same.
+/// What comes of all plugins together: answers in place of missing ones, and plugins of the cluster that nothing names.
+pub(super) fn rest<'a>(
+    ctx: &mut Context<'a>,
+    names: &BTreeSet<&str>,
+    (closing, forbidden): (&[&Relations<'a>], &Relations<'a>),
+    taken: BTreeSet<Place>,
+) -> Vec<Plugin> {
+    let mut plugins = Vec::new();
+    of_cluster_unreferenced(ctx, names);
+    let mut closed = closed::Closed::default();
+    for relations in closing {
+        closed.add(&combinations(relations));
+    }
+    closed.add(&singles(forbidden));
+    closed.emit(ctx, taken, &mut plugins);
+    global(ctx, &mut plugins);
+    plugins
+}
+
+/// Tells plugins of namespaces that nothing refers to.
 fn unreferenced(ctx: &mut Context<'_>, used: &BTreeMap<Key<'_>, Relations<'_>>) {
-    let snapshot = ctx.snapshot;
     // Both are ordered by namespace and name.
     let mut keys = used.keys().peekable();
-    let own = snapshot.kong_plugins.iter().filter(|plugin| {
+    for plugin in &ctx.snapshot.kong_plugins {
         let key = (plugin.namespace(), plugin.name());
         while keys.next_if(|used| **used < key).is_some() {}
-        keys.peek() != Some(&&key)
-    });
-    let own = own.map(|plugin| of_namespace(plugin));
-    let cluster: Vec<&KongClusterPlugin> = snapshot
-        .kong_cluster_plugins
-        .iter()
-        .map(|plugin| &**plugin)
-        .filter(|plugin| ctx.class.serves(*plugin) && plugin.label("global") != Some("true"))
-        .collect();
-    let names: BTreeSet<&str> = match cluster.is_empty() {
-        true => BTreeSet::new(),
-        false => used.keys().map(|(_, name)| *name).collect(),
-    };
-    let cluster = cluster.into_iter().map(of_cluster);
-    let cluster = cluster.filter(|one| !names.contains(one.origin.name()));
-    let idle: Vec<Definition<'_>> = own.chain(cluster).collect();
-    for definition in idle {
-        let reference = definition.origin.reference();
-        match definition.config.read(snapshot, &reference) {
-            Ok(config) => {
-                ctx.outcomes.ignore(reference, "nothing refers to it");
-                ctx.idle.push(bare(&definition, config));
-            }
-            Err((reason, message)) => ctx.outcomes.fail(reference, reason, message),
+        if keys.peek() != Some(&&key) {
+            idle(ctx, &of_namespace(plugin));
         }
+    }
+}
+
+/// Tells plugins of the cluster whose name nothing refers to.
+fn of_cluster_unreferenced(ctx: &mut Context<'_>, names: &BTreeSet<&str>) {
+    for plugin in &ctx.snapshot.kong_cluster_plugins {
+        let global = plugin.label("global") == Some("true");
+        if ctx.class.serves(&**plugin) && !global && !names.contains(plugin.name()) {
+            idle(ctx, &of_cluster(plugin));
+        }
+    }
+}
+
+/// Tells a plugin of a namespace that nothing refers to it.
+pub(super) fn unused(ctx: &mut Context<'_>, plugin: &KongPlugin) {
+    idle(ctx, &of_namespace(plugin));
+}
+
+/// Tells a plugin that nothing refers to it, or what is wrong with it all the same.
+fn idle(ctx: &mut Context<'_>, definition: &Definition<'_>) {
+    let reference = definition.origin.reference();
+    match definition.config.read(ctx, &reference) {
+        Ok(config) => {
+            ctx.outcomes.ignore(reference, "nothing refers to it");
+            ctx.idle.push(bare(definition, config));
+        }
+        Err((reason, message)) => ctx.outcomes.fail(reference, reason, message),
     }
 }
 
 /// All relations, by plugin; and what names a plugin that it may not use.
 #[derive(Debug, Default)]
-struct Found<'a> {
-    all: BTreeMap<Key<'a>, Relations<'a>>,
-    forbidden: Relations<'a>,
+pub(super) struct Found<'a> {
+    pub(super) all: BTreeMap<Key<'a>, Relations<'a>>,
+    pub(super) forbidden: Relations<'a>,
 }
 
 impl<'a> Found<'a> {
+    /// Adds what a service, its backends and its routes name.
+    pub(super) fn add_service(&mut self, ctx: &mut Context<'a>, service: &Assembled<'a>) {
+        let key = service.service.name.as_deref().unwrap_or_default();
+        for resolved in &service.backends {
+            let named = named(ctx, resolved.origin);
+            self.add(named, (key, resolved.origin), |relations| &mut relations.services);
+        }
+        for route in &service.routes {
+            let key = route.route.name.as_deref().unwrap_or_default();
+            let mut named = named(ctx, route.origin);
+            let namespace = route.origin.namespace();
+            named.extend(route.extensions.iter().map(|name| Named::Usable((namespace, *name))));
+            self.add(named, (key, route.origin), |relations| &mut relations.routes);
+        }
+    }
+
+    /// Adds what consumers and their groups name.
+    pub(super) fn add_consumers(&mut self, ctx: &mut Context<'a>, consumers: &Consumers<'a>) {
+        for (key, origin) in consumers.keys() {
+            let named = named(ctx, origin);
+            self.add(named, (&key, origin), |relations| &mut relations.consumers);
+        }
+        for (key, origin) in consumers.groups() {
+            let named = named(ctx, origin);
+            self.add(named, (&key, origin), |relations| &mut relations.groups);
+        }
+    }
+
     fn add(
         &mut self,
         named: Vec<Named<'a>>,
@@ -205,37 +280,6 @@ impl<'a> Found<'a> {
             place(relations).push(Attached { key: key.to_owned(), origin });
         }
     }
-}
-
-fn relations<'a>(
-    ctx: &mut Context<'a>,
-    services: &[Assembled<'a>],
-    consumers: &Consumers<'a>,
-) -> Found<'a> {
-    let mut found = Found::default();
-    for service in services {
-        let key = service.service.name.as_deref().unwrap_or_default();
-        for resolved in &service.backends {
-            let named = named(ctx, resolved.origin);
-            found.add(named, (key, resolved.origin), |relations| &mut relations.services);
-        }
-        for route in &service.routes {
-            let key = route.route.name.as_deref().unwrap_or_default();
-            let mut named = named(ctx, route.origin);
-            let namespace = route.origin.namespace();
-            named.extend(route.extensions.iter().map(|name| Named::Usable((namespace, *name))));
-            found.add(named, (key, route.origin), |relations| &mut relations.routes);
-        }
-    }
-    for (key, origin) in consumers.keys() {
-        let named = named(ctx, origin);
-        found.add(named, (&key, origin), |relations| &mut relations.consumers);
-    }
-    for (key, origin) in consumers.groups() {
-        let named = named(ctx, origin);
-        found.add(named, (&key, origin), |relations| &mut relations.groups);
-    }
-    found
 }
 
 /// A plugin that an annotation names.
@@ -344,17 +388,17 @@ fn of_cluster(plugin: &KongClusterPlugin) -> Definition<'_> {
 
 /// Finds a plugin; one of the namespace goes before one of the cluster.
 fn find<'a>(ctx: &Context<'a>, namespace: &str, name: &str) -> Option<Definition<'a>> {
-    if let Some(plugin) = ctx.snapshot.kong_plugins.get(namespace, name) {
+    if let Some(plugin) = ctx.find(|all| &all.kong_plugins, namespace, name) {
         return Some(of_namespace(plugin));
     }
-    let plugin = ctx.snapshot.kong_cluster_plugins.get("", name)?;
+    let plugin = ctx.find(|all| &all.kong_cluster_plugins, "", name)?;
     ctx.class.serves(&**plugin).then(|| of_cluster(plugin))
 }
 
 /// The entity that a definition makes, before it is attached to anything.
 fn entity<'a>(ctx: &mut Context<'a>, definition: &Definition<'a>) -> Option<Plugin> {
     let reference = definition.origin.reference();
-    let config: Map<String, Value> = match definition.config.read(ctx.snapshot, &reference) {
+    let config: Map<String, Value> = match definition.config.read(ctx, &reference) {
         Ok(config) => config,
         Err((reason, message)) => {
             ctx.outcomes.fail(reference, reason, message);
@@ -428,7 +472,7 @@ fn digest(plugin: &Plugin) -> String {
 }
 
 /// Lengthens the digest where the short one gives two plugins one name.
-fn distinguish(plugins: &mut [Plugin]) {
+pub(super) fn distinguish<'p>(plugins: impl IntoIterator<Item = &'p mut Plugin>) {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for plugin in plugins {
         let Some(name) = plugin.instance_name.clone() else { continue };

@@ -293,7 +293,7 @@ fn certificate<'a>(
 ) -> Option<&'a k8s_openapi::api::core::v1::Secret> {
     let name = origin.annotation("konghq.com/client-cert").filter(|name| !name.is_empty())?;
     let namespace = origin.namespace();
-    let Some(secret) = ctx.snapshot.secrets.get(namespace, name) else {
+    let Some(secret) = ctx.find(|all| &all.secrets, namespace, name) else {
         let message = format!(
             "failed to fetch secret '{namespace}/{name}': Secret {namespace}/{name} not found"
         );
@@ -349,7 +349,7 @@ fn named_authorities<'n>(
     let namespace = origin.namespace();
     let mut ids = Vec::new();
     for name in secrets {
-        match ctx.snapshot.secrets.get(namespace, name) {
+        match ctx.find(|all| &all.secrets, namespace, name) {
             Some(secret) => {
                 let id = secret.data.as_ref().and_then(|data| data.get("id"));
                 let id = id.and_then(|id| String::from_utf8(id.0.clone()).ok());
@@ -364,7 +364,7 @@ fn named_authorities<'n>(
         }
     }
     for &name in maps {
-        match ctx.snapshot.config_maps.get(namespace, name) {
+        match ctx.find(|all| &all.config_maps, namespace, name) {
             Some(map) => {
                 let id = map.data.as_ref().and_then(|data| data.get("id")).cloned();
                 authority(ctx, (origin, namespace, name), map.reference(), id, &mut ids);

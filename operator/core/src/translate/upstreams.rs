@@ -49,7 +49,7 @@ fn older(ctx: &mut Context<'_>, upstream: &mut Upstream, origin: Origin<'_>) {
         return;
     };
     let namespace = origin.namespace();
-    let Some(found) = ctx.snapshot.kong_ingresses.get(namespace, name) else {
+    let Some(found) = ctx.find(|all| &all.kong_ingresses, namespace, name) else {
         let message =
             format!("failed fetching KongIngress: KongIngress {namespace}/{name} not found");
         return ctx.outcomes.fail(origin.reference(), Reason::RefNotFound, message);
@@ -103,7 +103,7 @@ fn policy(ctx: &mut Context<'_>, upstream: &mut Upstream, origin: Origin<'_>) {
     let named = origin.annotation("konghq.com/upstream-policy").filter(|name| !name.is_empty());
     let Some(name) = named else { return };
     let namespace = origin.namespace();
-    let Some(found) = ctx.snapshot.kong_upstream_policies.get(namespace, name) else {
+    let Some(found) = ctx.find(|all| &all.kong_upstream_policies, namespace, name) else {
         let message = format!(
             "failed fetching KongUpstreamPolicy: KongUpstreamPolicy {namespace}/{name} not found"
         );

@@ -8,6 +8,7 @@
 )]
 
 mod golden;
+mod incremental;
 mod laws;
 mod meaning;
 mod recorded;

@@ -18,6 +18,11 @@ use crate::translate::Origin;
 /// The label of objects that hold an authority.
 const LABEL: &str = "konghq.com/ca-cert";
 
+/// Whether an object is to hold an authority.
+pub(in super::super) fn is_authority<K: Object>(object: &K) -> bool {
+    object.label(LABEL) == Some("true")
+}
+
 /// What an object says about an authority.
 struct Said<'a> {
     origin: Origin<'a>,
@@ -29,7 +34,7 @@ struct Said<'a> {
 pub(in super::super) fn authorities(ctx: &mut Context<'_>) -> Vec<CaCertificate> {
     let mut said = Vec::new();
     for secret in &ctx.snapshot.secrets {
-        if secret.label(LABEL) == Some("true") && ctx.class.serves(&**secret) {
+        if is_authority(&**secret) && ctx.class.serves(&**secret) {
             let text = |key: &str| {
                 let value = secret.data.as_ref().and_then(|data| data.get(key));
                 value.and_then(|value| String::from_utf8(value.0.clone()).ok())
@@ -42,7 +47,7 @@ pub(in super::super) fn authorities(ctx: &mut Context<'_>) -> Vec<CaCertificate>
         }
     }
     for map in &ctx.snapshot.config_maps {
-        if map.label(LABEL) == Some("true") {
+        if is_authority(&**map) {
             let text = |key: &str| map.data.as_ref().and_then(|data| data.get(key)).cloned();
             said.push(Said {
                 origin: Origin::of(&**map),

@@ -86,6 +86,8 @@ pub(super) fn service<'a, F>(
 ) -> ServiceRule<'a> {
     let mut backends = Vec::new();
     for reference in references {
+        let namespace = reference.namespace_or(origin.namespace());
+        ctx.reads.note(Kind::Service, namespace, &reference.name);
         match resolve(ctx.snapshot, (origin.kind, origin.namespace()), reference) {
             Ok(backend) => backends.push(backend),
             Err(unresolved) => {

@@ -65,7 +65,7 @@ fn certificate<'a>(
     let granted = namespace == own
         || ctx.snapshot.granted(GrantFrom { kind, namespace: own }, Kind::Secret, namespace, name);
     let listener = &slot.listener.name;
-    let secret = ctx.snapshot.secrets.get(namespace, name);
+    let secret = ctx.find(|all| &all.secrets, namespace, name);
     let problem = match (reference.is_secret(), granted, secret) {
         (true, true, Some(secret)) => {
             let hostname = slot.listener.hostname().unwrap_or("*");

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use kong::model::Plugin;
+use kong::model::{Plugin, Reference};
 use serde_json::json;
 
 use super::super::Context;
@@ -33,6 +33,21 @@ const GUARDS: [&str; 12] = [
     "openid-connect",
 ];
 
+/// What a plugin is attached to.
+pub(in super::super) type Place =
+    (Option<Reference>, Option<Reference>, Option<Reference>, Option<Reference>);
+
+fn place(plugin: &Plugin) -> Place {
+    let Plugin { service, route, consumer, consumer_group, .. } = plugin.clone();
+    (service, route, consumer, consumer_group)
+}
+
+/// Where requests are answered already.
+pub(in super::super) fn places(plugins: &[Plugin]) -> BTreeSet<Place> {
+    let answers = plugins.iter().filter(|plugin| plugin.name.as_deref() == Some(PLUGIN));
+    answers.map(place).collect()
+}
+
 /// Whether a plugin keeps requests out.
 pub(super) fn guards(plugin: &str) -> bool {
     GUARDS.contains(&plugin)
@@ -55,21 +70,20 @@ impl Closed {
         }
     }
 
-    /// Emits the answers, one for each thing that is closed, and tells its owner.
-    pub(super) fn emit(self, ctx: &mut Context<'_>, plugins: &mut Vec<Plugin>) {
+    /// Emits the answers, one for each thing that is closed and not `taken`, and tells its owner.
+    pub(super) fn emit(
+        self,
+        ctx: &mut Context<'_>,
+        mut taken: BTreeSet<Place>,
+        plugins: &mut Vec<Plugin>,
+    ) {
         if !ctx.options.on(Gate::FailClosedPlugins) {
             return;
         }
-        let place = |plugin: &Plugin| {
-            let Plugin { service, route, consumer, consumer_group, .. } = plugin.clone();
-            (service, route, consumer, consumer_group)
-        };
-        let taken = plugins.iter().filter(|plugin| plugin.name.as_deref() == Some(PLUGIN));
-        let mut seen: BTreeSet<_> = taken.map(place).collect();
         for (mut plugin, owner) in self.plugins {
             let message = "a plugin that it names is missing or broken: what it would have guarded answers 503";
             ctx.outcomes.warn(owner, Reason::RefNotFound, message);
-            if !seen.insert(place(&plugin)) {
+            if !taken.insert(place(&plugin)) {
                 continue;
             }
             let config =

@@ -3,9 +3,9 @@
 use operator_api::kong::{KongClusterPlugin, KongPlugin};
 use serde_json::{Map, Value};
 
+use super::super::Context;
 use crate::object::{Object as _, ObjectRef};
 use crate::outcome::Reason;
-use crate::snapshot::Snapshot;
 
 /// A key of a Secret.
 #[derive(Clone, Copy)]
@@ -62,7 +62,7 @@ impl<'a> Source<'a> {
     /// Reads the configuration of `plugin`.
     pub(super) fn read(
         &self,
-        snapshot: &Snapshot,
+        ctx: &Context<'_>,
         plugin: &ObjectRef,
     ) -> Result<Map<String, Value>, Refused> {
         let ObjectRef { kind, namespace, name, uid: _ } = plugin;
@@ -77,14 +77,14 @@ impl<'a> Source<'a> {
             let wrap = |(reason, error): Refused| {
                 (reason, format!("error parsing config for {kind} '{name}/{namespace}': {error}"))
             };
-            return whole(snapshot, from).map_err(wrap);
+            return whole(ctx, from).map_err(wrap);
         }
         let wrap = |(reason, error): Refused| {
             (reason, format!("could not parse {kind} {namespace}/{name} config: {error}"))
         };
         let mut config = given.cloned().unwrap_or_else(|| Value::Object(Map::new()));
         for (path, from) in &self.patches {
-            let value = value(snapshot, *from).map_err(wrap)?;
+            let value = value(ctx, *from).map_err(wrap)?;
             add(&mut config, path, value).map_err(|error| wrap((Reason::Invalid, error)))?;
         }
         match config {
@@ -98,9 +98,9 @@ impl<'a> Source<'a> {
     }
 }
 
-fn bytes<'s>(snapshot: &'s Snapshot, from: SecretKey<'_>) -> Result<&'s [u8], Refused> {
+fn bytes<'s>(ctx: &Context<'s>, from: SecretKey<'_>) -> Result<&'s [u8], Refused> {
     let SecretKey { namespace, name, key } = from;
-    let Some(secret) = snapshot.secrets.get(namespace, name) else {
+    let Some(secret) = ctx.find(|all| &all.secrets, namespace, name) else {
         let message = format!(
             "error fetching plugin configuration secret '{namespace}/{name}': Secret {namespace}/{name} not found"
         );
@@ -113,8 +113,8 @@ fn bytes<'s>(snapshot: &'s Snapshot, from: SecretKey<'_>) -> Result<&'s [u8], Re
 }
 
 /// The whole configuration from a Secret, as JSON or YAML. The text never enters a message.
-fn whole(snapshot: &Snapshot, from: SecretKey<'_>) -> Result<Map<String, Value>, Refused> {
-    let bytes = bytes(snapshot, from)?;
+fn whole(ctx: &Context<'_>, from: SecretKey<'_>) -> Result<Map<String, Value>, Refused> {
+    let bytes = bytes(ctx, from)?;
     let invalid = || {
         let SecretKey { namespace, name, key } = from;
         let message = format!(
@@ -133,8 +133,8 @@ fn whole(snapshot: &Snapshot, from: SecretKey<'_>) -> Result<Map<String, Value>,
 }
 
 /// One value from a Secret, as JSON.
-fn value(snapshot: &Snapshot, from: SecretKey<'_>) -> Result<Value, Refused> {
-    let bytes = bytes(snapshot, from)?;
+fn value(ctx: &Context<'_>, from: SecretKey<'_>) -> Result<Value, Refused> {
+    let bytes = bytes(ctx, from)?;
     serde_json::from_slice(bytes).map_err(|_| {
         let SecretKey { namespace, name, key } = from;
         let message = format!("invalid state detected: key '{key}' of secret '{namespace}/{name}' is not valid JSON (write text in quotation marks)");
