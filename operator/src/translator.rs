@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use self::render::{Rendered, render};
+use self::render::{Kept, Rendered};
 use crate::fleet::Blame;
 
 mod render;
@@ -70,7 +70,7 @@ pub struct Translated {
     /// The revision that it belongs to; 0 before the first.
     pub number: u64,
     /// One verdict an object.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<Arc<Outcome>>,
     /// Objects that are left out because the proxies refuse what they become, and why.
     pub excluded: BTreeMap<ObjectRef, String>,
     /// The proxies refuse a revision, and no object can be blamed for it: what they say.
@@ -127,6 +127,8 @@ pub struct Translator {
     number: u64,
     quarantine: Quarantine,
     last: Option<Rendered>,
+    /// What the newest translations are made of.
+    kept: Kept,
     /// The objects that the newest translation began with. As long as a culprit is looked for among them they stay: a
     /// change that arrives meanwhile would put the blame on whoever is being tried.
     shown: Option<Scene>,
@@ -151,6 +153,7 @@ impl Translator {
             number: 0,
             quarantine: Quarantine::default(),
             last: None,
+            kept: Kept::default(),
             shown: None,
             ran: None,
             proved: 0,
@@ -213,13 +216,18 @@ impl Translator {
         let options = self.inputs.options.borrow_and_update().clone();
         let plan = self.quarantine.plan();
         let dialects = dialects.clone();
-        let job = move || render(snapshot, &options, &dialects, &plan);
-        let rendered = match tokio::task::spawn_blocking(job).await {
-            Ok(rendered) => rendered,
+        let mut kept = std::mem::take(&mut self.kept);
+        let job = move || {
+            let rendered = kept.render(snapshot, &options, &dialects, &plan);
+            (kept, rendered)
+        };
+        let (kept, rendered) = match tokio::task::spawn_blocking(job).await {
+            Ok(done) => done,
             // A panic in a pure function is a defect: it goes on, and ends the process by name.
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return,
         };
+        self.kept = kept;
         self.ran = Some(started);
         self.metrics.runs.inc();
         self.metrics.seconds.observe(started.elapsed().as_secs_f64());

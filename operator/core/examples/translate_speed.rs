@@ -1,6 +1,6 @@
 //! Prints how long a translation takes, and the memory at its peak: `make bench-translate`.
 //!
-//! `cargo run --release -p operator-core --example translate_speed [INGRESSES]`. Times are those on the processor where the
+//! `cargo run --release -p operator-core --example translate_speed [COUNT]`. Times are those on the processor where the
 //! system tells them (Linux), so that a busy machine counts less; wall time elsewhere.
 
 #![allow(clippy::print_stdout)]
@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use operator_core::options::{Options, RouterFlavor};
+use operator_core::options::{Engine, GatewayStatusSource, Options, RouterFlavor};
 use operator_core::snapshot::{Loader, Snapshot};
 use operator_core::translate::{Followed, Incremental, translate};
 
@@ -18,52 +18,61 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let count: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(10_000);
-    let mut loader = Loader::new();
-    for n in 0..count {
-        loader.add("", &manifests(n));
+    for kind in [Kind::Ingress, Kind::HttpRoute] {
+        let mut loader = Loader::new();
+        loader.add("", GATEWAY);
+        for n in 0..count {
+            loader.add("", &[service(n), plugin(n), kind.route(n, "/app")].concat());
+        }
+        let snapshot = Arc::new(loader.finish().0);
+        for flavor in [RouterFlavor::Traditional, RouterFlavor::Expressions] {
+            whole(&snapshot, kind, flavor, count);
+        }
+        changes(&snapshot, kind, count);
     }
-    let (snapshot, _) = loader.finish();
-    for flavor in [RouterFlavor::Traditional, RouterFlavor::Expressions] {
-        let options = Options { flavor, ..Options::default() };
-        let mut times: Vec<_> = (0..7)
-            .map(|_| {
-                let (begin, on) = (Instant::now(), processor());
-                let translation = translate(&snapshot, &options);
-                let took = spent(begin, on);
-                assert_eq!(translation.config.services.len(), count);
-                took
-            })
-            .collect();
-        times.sort();
-        println!("{count} Ingresses, {flavor:?}: median {:?}, best {:?}", times[3], times[0]);
-    }
-    changes(&Arc::new(snapshot), count);
     if let Some(peak) = peak() {
-        println!("{count} Ingresses: {peak} at most");
+        println!("{count}: {peak} at most");
     }
 }
 
+fn options(flavor: RouterFlavor) -> Options {
+    let gateway_status = GatewayStatusSource::Derived;
+    Options { flavor, gateway_status, engine: Engine::Flotilla, ..Options::default() }
+}
+
+/// Prints what a translation of everything takes.
+fn whole(snapshot: &Snapshot, kind: Kind, flavor: RouterFlavor, count: usize) {
+    let options = options(flavor);
+    let mut times: Vec<_> = (0..7)
+        .map(|_| {
+            let (begin, on) = (Instant::now(), processor());
+            let translation = translate(snapshot, &options);
+            let took = spent(begin, on);
+            assert_eq!(translation.config.services.len(), count);
+            took
+        })
+        .collect();
+    times.sort();
+    println!("{count} {kind:?}s, {flavor:?}: median {:?}, best {:?}", times[3], times[0]);
+}
+
 /// Prints what it takes to follow single changes.
-fn changes(snapshot: &Arc<Snapshot>, count: usize) {
-    let last = count - 1;
-    let edited = |text: &str, from: &str, to: &str| {
+fn changes(snapshot: &Arc<Snapshot>, kind: Kind, count: usize) {
+    let with = |text: String| {
         let mut loader = Loader::new();
-        loader.add("", &text.replace(from, to));
+        loader.add("", &text);
         Arc::new(snapshot.with(&loader.finish().0))
     };
-    let all = manifests(last);
-    let mut parts = all.split("---\n");
-    let (_service, slice, plugin, ingress) =
-        (parts.next(), parts.next(), parts.next(), parts.next());
-    let part = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let last = count - 1;
+    let endpoint = format!(", {{addresses: [10.{}.{}.2]}}", last / 250, last % 250);
     let cases = [
-        ("an Ingress edited", edited(&part(ingress), "path: /app", "path: /other")),
-        ("an endpoint gone", edited(&part(slice), ", {addresses: [10.39.249.2]}", "")),
-        ("a plugin edited", edited(&part(plugin), "minute: 5", "minute: 6")),
-        ("an Ingress added", edited(&manifests(count), "none", "none")),
+        ("one edited", with(kind.route(last, "/new"))),
+        ("its endpoint gone", with(service(last).replace(&endpoint, ""))),
+        ("its plugin edited", with(plugin(last).replace("minute: 5", "minute: 6"))),
     ];
     for (what, after) in cases {
-        let mut kept = Incremental::new(Arc::clone(snapshot), Options::default());
+        let options = options(RouterFlavor::Expressions);
+        let mut kept = Incremental::new(Arc::clone(snapshot), options);
         // The system counts a thread's time in ticks: one change is less than a tick, many are not.
         let (begin, on) = (Instant::now(), processor());
         for next in [&after, snapshot].into_iter().cycle().take(CHANGES as usize) {
@@ -73,10 +82,8 @@ fn changes(snapshot: &Arc<Snapshot>, count: usize) {
         let followed = spent(begin, on) / CHANGES;
         let (begin, on) = (Instant::now(), processor());
         let bytes: usize = (0..PRINTS).map(|_| kept.print().len()).sum();
-        let (printed, bytes) = (spent(begin, on) / PRINTS, bytes / PRINTS as usize);
-        println!(
-            "{count} Ingresses, {what}: {followed:?}; {bytes} bytes put together in {printed:?}"
-        );
+        let (joined, bytes) = (spent(begin, on) / PRINTS, bytes / PRINTS as usize);
+        println!("{count} {kind:?}s, {what}: {followed:?}, and {joined:?} to join {bytes} bytes");
     }
 }
 
@@ -104,28 +111,31 @@ fn peak() -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// One Ingress with a Service of its own, two endpoints and a plugin.
-fn manifests(n: usize) -> String {
-    let (high, low) = (n / 250, n % 250);
-    format!(
-        r#"
-apiVersion: v1
-kind: Service
-metadata: {{name: svc-{n}, namespace: ns, uid: 00000000-0000-4000-8000-{n:012}}}
-spec: {{ports: [{{port: 80, targetPort: 8080, protocol: TCP}}]}}
+const GATEWAY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: ours}
+spec: {controllerName: flotilla.dev/gateway-controller}
 ---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: svc-{n}-a, namespace: ns, labels: {{kubernetes.io/service-name: svc-{n}}}}}
-addressType: IPv4
-ports: [{{name: '', port: 8080, protocol: TCP}}]
-endpoints: [{{addresses: [10.{high}.{low}.1]}}, {{addresses: [10.{high}.{low}.2]}}]
----
-apiVersion: configuration.konghq.com/v1
-kind: KongPlugin
-metadata: {{name: limit-{n}, namespace: ns}}
-plugin: rate-limiting
-config: {{minute: 5, policy: local}}
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: ns}
+spec: {gatewayClassName: ours, listeners: [{name: http, port: 80, protocol: HTTP}]}
+";
+
+/// What brings requests to a Service.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Ingress,
+    HttpRoute,
+}
+
+impl Kind {
+    /// One object with a host of its own, a plugin and a Service.
+    fn route(self, n: usize, path: &str) -> String {
+        match self {
+            Self::Ingress => format!(
+                r#"
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -138,7 +148,60 @@ spec:
   ingressClassName: kong
   rules:
   - host: h{n}.example.com
-    http: {{paths: [{{path: /app, pathType: Prefix, backend: {{service: {{name: svc-{n}, port: {{number: 80}}}}}}}}]}}
+    http: {{paths: [{{path: {path}, pathType: Prefix, backend: {{service: {{name: svc-{n}, port: {{number: 80}}}}}}}}]}}
+"#
+            ),
+            Self::HttpRoute => format!(
+                r#"
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: web-{n}
+  namespace: ns
+  uid: 00000000-0000-4000-9000-{n:012}
+  annotations: {{konghq.com/plugins: limit-{n}}}
+spec:
+  parentRefs: [{{name: edge}}]
+  hostnames: [h{n}.example.com]
+  rules: [{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: svc-{n}, port: 80}}]}}]
+"#
+            ),
+        }
+    }
+}
+
+/// A Service with two endpoints.
+fn service(n: usize) -> String {
+    let (high, low) = (n / 250, n % 250);
+    format!(
+        r#"
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: svc-{n}, namespace: ns, uid: 00000000-0000-4000-8000-{n:012}}}
+spec: {{ports: [{{port: 80, targetPort: 8080, protocol: TCP}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: svc-{n}-a, namespace: ns, labels: {{kubernetes.io/service-name: svc-{n}}}}}
+addressType: IPv4
+ports: [{{name: '', port: 8080, protocol: TCP}}]
+endpoints: [{{addresses: [10.{high}.{low}.1]}}, {{addresses: [10.{high}.{low}.2]}}]
+"#
+    )
+}
+
+/// A plugin.
+fn plugin(n: usize) -> String {
+    format!(
+        r#"
+---
+apiVersion: configuration.konghq.com/v1
+kind: KongPlugin
+metadata: {{name: limit-{n}, namespace: ns}}
+plugin: rate-limiting
+config: {{minute: 5, policy: local}}
 "#
     )
 }

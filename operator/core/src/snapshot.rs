@@ -181,13 +181,13 @@ impl<K: Object> Objects<K> {
 }
 
 impl<K: Object + serde::Serialize> Objects<K> {
-    /// Some object that is in one of both only, or was edited.
-    pub(crate) fn edited_since<'o>(&'o self, older: &'o Self) -> Option<&'o Arc<K>> {
+    /// The objects that are in one of both only, or were edited.
+    pub(crate) fn edits_since<'o>(&'o self, older: &'o Self) -> impl Iterator<Item = &'o Arc<K>> {
         let edit = |(old, new): (Option<&'o Arc<K>>, Option<&'o Arc<K>>)| match (old, new) {
             (Some(old), Some(new)) => Some(new).filter(|new| edited(&**old) != edited(&***new)),
             (one, other) => one.or(other),
         };
-        self.differences(older).into_iter().find_map(edit)
+        self.differences(older).into_iter().filter_map(edit)
     }
 
     fn changed_since<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = ObjectRef> + 'a {

@@ -99,7 +99,7 @@ pub struct FleetScene<'a> {
     /// Its instances.
     pub view: &'a FleetView,
     /// What became of its objects.
-    pub outcomes: &'a [Outcome],
+    pub outcomes: &'a [Arc<Outcome>],
     /// The number of the revision that the outcomes belong to.
     pub number: u64,
     /// Objects that are left out, since proxies refuse them, and what they say.

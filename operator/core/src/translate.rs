@@ -36,7 +36,7 @@ use crate::outcome::{Outcome, Outcomes};
 use crate::snapshot::{Objects, Snapshot, Unreadable};
 use certificates::Certificates;
 use class::Classes;
-use gateway::Policies;
+use gateway::{Policies, Ranks};
 pub use incremental::{Followed, Incremental};
 use plugins::{Attachments, Found};
 use reads::Reads;
@@ -59,6 +59,7 @@ pub struct Translation {
 pub(crate) struct Context<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) reads: Reads,
+    pub(crate) ranks: Ranks,
     pub(crate) options: &'a Options,
     pub(crate) class: Classes,
     pub(crate) outcomes: Outcomes<'a>,
@@ -71,6 +72,7 @@ impl<'a> Context<'a> {
         Self {
             snapshot,
             reads: Reads::default(),
+            ranks: Ranks::Unknown,
             options,
             class,
             outcomes: Outcomes::default(),
@@ -118,7 +120,7 @@ fn unreadable(ctx: &mut Context<'_>) {
 
 /// Makes the configuration of what the sources wrote down.
 fn assemble<'a>(ctx: &mut Context<'a>, rules: Rules<'a>) -> Document {
-    let Rules { services: rules, tls, backend_tls } = rules;
+    let Rules { services: rules, tls, backend_tls, shares: _ } = rules;
     let mut known = BTreeSet::new();
     let mut services: Vec<Assembled<'a>> = Vec::with_capacity(rules.len());
     let mut upstreams: Vec<Upstream> = Vec::with_capacity(rules.len());

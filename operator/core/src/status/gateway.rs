@@ -9,6 +9,7 @@ mod policy;
 mod routes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -40,7 +41,7 @@ pub struct Scene<'a> {
     /// The options of that translation.
     pub options: &'a Options,
     /// The verdicts of that translation.
-    pub outcomes: &'a [Outcome],
+    pub outcomes: &'a [Arc<Outcome>],
     /// How far the proxies are with its configuration.
     pub delivery: Delivery,
     /// Objects whose entities proxies refused, and what they said.

@@ -23,7 +23,7 @@ struct World {
     view: FleetView,
     instances: Vec<Arc<ProxyInstance>>,
     snapshot: Snapshot,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<Arc<Outcome>>,
     now: u64,
 }
 
@@ -250,7 +250,8 @@ fn object_that_waits_says_for_how_many_proxies_and_why() {
     loader.document("test", plugin);
     world.snapshot = loader.finish().0;
     let object = ObjectRef::new(Kind::KongPlugin, "shop", "keys");
-    world.outcomes = vec![Outcome { object, verdict: Verdict::Configured, warnings: Vec::new() }];
+    world.outcomes =
+        vec![Arc::new(Outcome { object, verdict: Verdict::Configured, warnings: Vec::new() })];
     let intents = world.derive();
     let told = intents.iter().find(|intent| intent.target.kind == "KongPlugin").unwrap();
     let Act::Apply { status } = &told.act else { panic!("{told:?}") };
@@ -305,7 +306,7 @@ fn state_is_told_once_and_its_end_once() {
     let object = ObjectRef::new(Kind::Ingress, "shop", "web");
     let verdict =
         Verdict::Rejected { reason: crate::outcome::Reason::RefNotFound, message: "gone".into() };
-    world.outcomes = vec![Outcome { object, verdict, warnings: Vec::new() }];
+    world.outcomes = vec![Arc::new(Outcome { object, verdict, warnings: Vec::new() })];
     let tell = |story: &mut story::Story, world: &World| -> Vec<(String, String)> {
         let (options, none) = (Options::default(), BTreeMap::new());
         let scene = FleetScene {

@@ -28,18 +28,42 @@ use kong::model::Tags;
 
 use super::Context;
 use super::rules::{ListenerCertificate, Origin, Rules};
-use crate::gateway_api::ParentRef;
+use crate::gateway_api::{HttpRoute, ParentRef};
 use attach::{Attachment, Gateways, RouteView, Slot};
 use frame::Place;
 
 pub(super) use backend::refusal;
+pub(super) use http::places;
 pub(super) use policy::{BackendTls, Policies};
+pub(super) use priority::{Places, Rank, Ranks};
 
 /// Adds the rules of all routes that a Gateway of ours admits.
 pub(super) fn rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
+    rules.backend_tls = policies(ctx);
+    let routes = ctx.snapshot.http_routes.iter().map(|route| &**route).collect();
+    http_rules(ctx, routes, rules);
+    other_rules(ctx, rules);
+}
+
+/// The policies on TLS to Services that count.
+pub(super) fn policies<'a>(ctx: &mut Context<'a>) -> Policies<'a> {
     let gateways = Gateways::of(ctx.snapshot, ctx.options);
-    rules.backend_tls = policy::backend_tls(ctx, &gateways);
-    http::rules(ctx, &gateways, rules);
+    policy::backend_tls(ctx, &gateways)
+}
+
+/// Adds the rules of HTTPRoutes.
+pub(super) fn http_rules<'a>(
+    ctx: &mut Context<'a>,
+    routes: Vec<&'a HttpRoute>,
+    rules: &mut Rules<'a>,
+) {
+    let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    http::rules(ctx, &gateways, routes, rules);
+}
+
+/// Adds the rules of routes of all other kinds.
+pub(super) fn other_rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
+    let gateways = Gateways::of(ctx.snapshot, ctx.options);
     grpc::rules(ctx, &gateways, rules);
     stream::rules(ctx, &gateways, rules);
 }

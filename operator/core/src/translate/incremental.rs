@@ -46,6 +46,8 @@ enum Part {
     Unreadable,
     /// One Ingress, as far as it goes without looking at its Services.
     Ingress(Name),
+    /// One HTTPRoute, as far as it goes without looking into its Services.
+    HttpRoute(Name),
     /// All other sources of rules, and default backends.
     Foreign,
     /// One Kong service.

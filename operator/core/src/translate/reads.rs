@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 
-use crate::object::Kind;
+use super::rules::Origin;
+use crate::object::{Kind, ObjectRef};
 use crate::snapshot::hash_of;
 
 /// An object that may exist, by a hash of its kind, namespace and name. EndpointSlices go by the name of their Service.
@@ -19,7 +20,14 @@ impl Read {
 
 /// Remembers what is looked up, if anybody asks for it.
 #[derive(Debug, Default)]
-pub(crate) struct Reads(Option<RefCell<Vec<Read>>>);
+pub(crate) struct Reads(Option<RefCell<Log>>);
+
+#[derive(Debug, Default)]
+struct Log {
+    all: Vec<Read>,
+    /// Those on behalf of one object in a step that many objects share.
+    of: Vec<(ObjectRef, Vec<Read>)>,
+}
 
 impl Reads {
     /// Those of a translation that will be followed.
@@ -29,12 +37,31 @@ impl Reads {
 
     pub(crate) fn note(&self, kind: Kind, namespace: &str, name: &str) {
         if let Some(all) = &self.0 {
-            all.borrow_mut().push(Read::of(kind, namespace, name));
+            all.borrow_mut().all.push(Read::of(kind, namespace, name));
+        }
+    }
+
+    /// How much was looked up.
+    pub(crate) fn count(&self) -> usize {
+        self.0.as_ref().map_or(0, |log| log.borrow().all.len())
+    }
+
+    /// Notes that everything since a [`count`](Self::count) was looked up on behalf of an object.
+    pub(crate) fn on_behalf_of(&self, origin: Origin<'_>, since: usize) {
+        if let Some(log) = &self.0 {
+            let log = &mut *log.borrow_mut();
+            let reads = log.all.split_off(since.min(log.all.len()));
+            log.of.push((origin.reference(), reads));
         }
     }
 
     /// What was looked up since the last time.
     pub(crate) fn take(&self) -> Vec<Read> {
-        self.0.as_ref().map(RefCell::take).unwrap_or_default()
+        self.0.as_ref().map(|log| std::mem::take(&mut log.borrow_mut().all)).unwrap_or_default()
+    }
+
+    /// What was looked up on behalf of single objects.
+    pub(crate) fn take_of_objects(&self) -> Vec<(ObjectRef, Vec<Read>)> {
+        self.0.as_ref().map(|log| std::mem::take(&mut log.borrow_mut().of)).unwrap_or_default()
     }
 }

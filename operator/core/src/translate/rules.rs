@@ -84,6 +84,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) tls: Vec<TlsClaim<'a>>,
     /// The policies on TLS to Services.
     pub(crate) backend_tls: Policies<'a>,
+    /// Which HTTPRoute has a share in which service.
+    pub(crate) shares: Vec<(Origin<'a>, String)>,
 }
 
 /// A Kong service: what it is, where it leads, and which routes lead to it.

@@ -160,6 +160,32 @@ fn pair() -> impl Strategy<Value = Change> {
     })
 }
 
+fn route() -> impl Strategy<Value = Change> {
+    let path = select(vec!["/", "/a", "/b", "/long"]);
+    let backends = select(vec![
+        "{name: s0, port: 80}",
+        "{name: s1, port: 80}, {name: s2, port: 80, weight: 3}",
+        "{name: none, port: 80}",
+        "{name: s0, port: 80, filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [x]}}]}, {name: s1, port: 80}",
+    ]);
+    let filters = select(vec![
+        "",
+        "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: s2, port: 80}}}], ",
+        "filters: [{type: ExtensionRef, extensionRef: {group: configuration.konghq.com, kind: KongPlugin, name: p1}}], ",
+        "timeouts: {request: 1s, backendRequest: 1s}, ",
+    ]);
+    let host = select(vec!["", "h0.example", "h1.example, '*.wild.example'"]);
+    (0..5u8, path, backends, filters, host, plugins(), 0..3u8).prop_map(
+        |(name, path, backends, filters, host, plugins, age)| {
+            let parent = if age == 2 && name == 4 { "elsewhere" } else { "edge" };
+            Change::Put(format!(
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r{name}, namespace: ns, creationTimestamp: 2026-01-0{}T00:00:00Z, annotations: {{konghq.com/plugins: '{plugins}'}}}}\nspec: {{parentRefs: [{{name: {parent}}}], hostnames: [{host}], rules: [{{matches: [{{path: {{value: {path}}}}}, {{path: {{value: /x}}, method: GET}}], {filters}backendRefs: [{backends}]}}]}}\n",
+                age + 1
+            ))
+        },
+    )
+}
+
 /// Objects of which a change has everything translated anew.
 fn wide() -> impl Strategy<Value = Change> {
     let all = select(vec![
@@ -171,8 +197,7 @@ fn wide() -> impl Strategy<Value = Change> {
         "apiVersion: configuration.konghq.com/v1\nkind: KongIngress\nmetadata: {name: k0, namespace: ns}\nupstream: {slots: 100}\n",
         "apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {name: g0, namespace: other}\nspec: {from: [{group: networking.k8s.io, kind: Ingress, namespace: ns}], to: [{group: configuration.konghq.com, kind: KongPlugin}]}\n",
         "apiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nmetadata: {name: p0, namespace: other}\nplugin: correlation-id\n",
-        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r0, namespace: ns, annotations: {konghq.com/plugins: p1}}\nspec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: s0, port: 80}]}]}\n",
-        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r1, namespace: ns}\nspec: {parentRefs: [{name: edge}], hostnames: [h0.example], rules: [{matches: [{path: {value: /r}}], backendRefs: [{name: s1, port: 80}, {name: s2, port: 80}]}]}\n",
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: q0, namespace: ns}\nspec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: s1, port: 80}]}]}\n",
         "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: b0, namespace: ns}\nspec: {targetRefs: [{group: '', kind: Service, name: s0}], validation: {hostname: web.example, caCertificateRefs: [{group: '', kind: Secret, name: ca0}]}}\n",
         "apiVersion: configuration.konghq.com/v1alpha1\nkind: KongVault\nmetadata: {name: v0, annotations: {kubernetes.io/ingress.class: kong}}\nspec: {backend: env, prefix: x}\n",
         "apiVersion: configuration.konghq.com/v1alpha1\nkind: KongCustomEntity\nmetadata: {name: e0, namespace: ns}\nspec: {type: degraphql_routes, controllerName: kong, fields: {uri: /x}, parentRef: {kind: KongPlugin, name: p0, group: configuration.konghq.com}}\n",
@@ -190,7 +215,7 @@ fn gone() -> impl Strategy<Value = Change> {
         ("KongClusterPlugin", "c", 2),
         ("TCPIngress", "t", 1),
         ("UDPIngress", "d", 1),
-        ("HTTPRoute", "r", 2),
+        ("HTTPRoute", "r", 5),
         ("BackendTLSPolicy", "b", 1),
         ("KongCustomEntity", "e", 1),
         ("Secret", "tls", 3),
@@ -203,6 +228,7 @@ fn gone() -> impl Strategy<Value = Change> {
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         6 => ingress(),
+        6 => route(),
         4 => service(),
         3 => slice(),
         4 => plugin(),

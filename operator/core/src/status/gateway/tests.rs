@@ -38,12 +38,13 @@ fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
 
 fn wanted_with(snapshot: &Snapshot, options: &Options) -> Vec<Wanted> {
     let translation = translate(snapshot, options);
+    let outcomes: Vec<Arc<_>> = translation.outcomes.into_iter().map(Arc::new).collect();
     let address =
         Address { kind: Some("IPAddress".to_owned()), value: Some("203.0.113.10".to_owned()) };
     derive(&Scene {
         snapshot,
         options,
-        outcomes: &translation.outcomes,
+        outcomes: &outcomes,
         delivery: Delivery::Serving,
         refused: &BTreeMap::new(),
         addresses: &[address],

@@ -17,6 +17,7 @@ use super::{BackendTls, Policies};
 use crate::gateway_api::{
     BackendRef, HeaderValue, HttpFilter, RequestMirror, RequestRedirect, Timeouts,
 };
+use crate::object::Kind;
 use crate::options::Engine;
 
 /// The plugin that our own gateway runs.
@@ -116,6 +117,8 @@ fn end<F>(
     reference: &BackendRef<F>,
 ) -> End {
     let snapshot = ctx.snapshot;
+    let namespace = reference.namespace_or(origin.namespace());
+    ctx.reads.note(Kind::Service, namespace, &reference.name);
     let Ok(found) = backend::resolve(snapshot, (origin.kind, origin.namespace()), reference) else {
         return End::default();
     };
@@ -243,6 +246,7 @@ pub(super) fn upstreams<'a>(
             let name = demands.mirror_name(index);
             let references = std::slice::from_ref(backend_ref);
             let service = backend::service(ctx, origin, &name, "http", references);
+            rules.shares.push((origin, name.clone()));
             rules.services.insert(name, service);
         }
     }
@@ -254,6 +258,7 @@ pub(super) fn upstreams<'a>(
             let name = demands.backend_name(index);
             let references = std::slice::from_ref(reference);
             let service = backend::service(ctx, origin, &name, "http", references);
+            rules.shares.push((origin, name.clone()));
             rules.services.insert(name, service);
         }
     }

@@ -10,6 +10,7 @@ use super::Served;
 use super::attach::{Entry, Slot};
 use super::hostname;
 use super::matcher::{self, Matcher};
+use super::priority::Order;
 use super::service::door;
 use crate::gateway_api::{GrpcMatch, GrpcRule, HttpMatch, HttpRule};
 use crate::options::Engine;
@@ -200,7 +201,7 @@ impl<'r, 'a, R: Rule> Split<'r, 'a, R> {
 
     /// The place among matches of equal traits: oldest route first, then by name, rule and match; of hostnames of one
     /// match the last first, as Kong Ingress Controller's sort leaves them.
-    pub(super) fn order<'o>(&self, origin: Origin<'o>) -> impl Ord + use<'o, R> {
+    pub(super) fn order<'o>(&self, origin: Origin<'o>) -> Order<'o> {
         let meta = origin.meta;
         (
             meta.creation_timestamp.as_ref().map(|time| time.0),

@@ -19,6 +19,7 @@ use super::attach::Gateways;
 use super::beyond::{self, Demands, Ends, Ports};
 use super::filter::{self, Abilities, FilterError, Filters};
 use super::frame::Frame;
+use super::priority::Rank;
 use super::{Policies, Served, backend, session};
 use crate::gateway_api::{HttpMatch, HttpRoute, HttpRule, PathModifier};
 use crate::options::{Engine, Gate};
@@ -68,12 +69,32 @@ struct Drafted<'a> {
     route: RouteRule<'a>,
 }
 
-/// Adds the rules of all HTTPRoutes.
-pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &mut Rules<'a>) {
-    let snapshot = ctx.snapshot;
+/// The places of an HTTPRoute's matches among those of equal traits, where no policy is on TLS to backends; lists of paths
+/// have none.
+pub(in super::super) fn places<'a>(
+    ctx: &mut Context<'a>,
+    route: &'a HttpRoute,
+) -> Vec<(u64, Rank)> {
+    let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    match admit(ctx, &gateways, route, &Policies::default()) {
+        Some(admitted) if ctx.options.expressions() => expressions::places(&[admitted]),
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// Adds the rules of HTTPRoutes.
+pub(super) fn rules<'a>(
+    ctx: &mut Context<'a>,
+    gateways: &Gateways<'a>,
+    routes: Vec<&'a HttpRoute>,
+    rules: &mut Rules<'a>,
+) {
     let mut admitted = Vec::new();
-    for route in &snapshot.http_routes {
-        if let Some(route) = admit(ctx, gateways, route, &rules.backend_tls) {
+    for route in routes {
+        let since = ctx.reads.count();
+        let one = admit(ctx, gateways, route, &rules.backend_tls);
+        ctx.reads.on_behalf_of(Origin::of(route), since);
+        if let Some(route) = one {
             admitted.push(route);
         }
     }
@@ -82,14 +103,16 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, gateways: &Gateways<'a>, rules: &
         own: ctx.options.engine == Engine::Flotilla,
     };
     let drafts = if ctx.options.expressions() {
-        expressions::draft(&admitted, abilities)
+        expressions::draft(&admitted, abilities, &mut ctx.ranks)
     } else {
         admitted.iter().map(|route| traditional::draft(route, abilities)).collect()
     };
     for (route, draft) in admitted.iter().zip(drafts) {
         match draft {
             Ok(routes) => {
+                let since = ctx.reads.count();
                 add(ctx, route, routes, rules);
+                ctx.reads.on_behalf_of(route.origin, since);
                 ctx.outcomes.configured(route.origin);
                 if ctx.options.engine == Engine::Kong {
                     tell_what_kong_lacks(ctx, route);
@@ -232,6 +255,7 @@ fn services<'a>(
         {
             set_timeouts(service, rule);
         }
+        rules.shares.push((admitted.origin, name.clone()));
         names.push(name);
     }
     names

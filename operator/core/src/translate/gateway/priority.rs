@@ -3,7 +3,11 @@
 //! Gateway API decides between matches of one request by their traits; each trait gets bits of one number, the most
 //! important ones on the left. What remains equal is ordered by age, namespace, name, rule and match in the lowest bits.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use k8s_openapi::jiff::Timestamp;
 
 /// Bits above all traits, by kind: gRPC below HTTP, and both below Ingress.
 const KIND_SHIFT: u32 = 44;
@@ -91,6 +95,87 @@ pub(crate) fn assign<K: Ord>(bases: &[u64], order: impl Fn(usize) -> K, bits: u3
         }
     }
     priorities
+}
+
+/// The place of a match among its equals: age, namespace and name of its route, rule, match, and hostname.
+pub(crate) type Order<'o> =
+    (Option<Timestamp>, Option<&'o str>, Option<&'o str>, usize, usize, Reverse<usize>);
+
+/// An [`Order`] that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    created: Option<Timestamp>,
+    /// The namespace of the route.
+    pub(crate) namespace: Option<String>,
+    /// Its name.
+    pub(crate) name: Option<String>,
+    rule: usize,
+    matched: usize,
+    host: Reverse<usize>,
+}
+
+impl From<Order<'_>> for Rank {
+    fn from((created, namespace, name, rule, matched, host): Order<'_>) -> Self {
+        let (namespace, name) = (namespace.map(str::to_owned), name.map(str::to_owned));
+        Self { created, namespace, name, rule, matched, host }
+    }
+}
+
+/// What is known of the places of all matches.
+#[derive(Debug)]
+pub(crate) enum Ranks {
+    /// Nothing, and nobody asks.
+    Unknown,
+    /// Nothing yet.
+    Wanted,
+    /// All of them: single routes can be ordered without the others.
+    Known(Places),
+}
+
+impl Ranks {
+    pub(crate) fn of(all: Vec<(u64, Rank)>) -> Self {
+        let mut places = Places::default();
+        places.add(all);
+        Self::Known(places)
+    }
+}
+
+/// The places of all matches, by their priority with empty order bits.
+#[derive(Debug, Default)]
+pub(crate) struct Places(BTreeMap<u64, BTreeSet<Rank>>);
+
+impl Places {
+    pub(crate) fn add(&mut self, places: Vec<(u64, Rank)>) {
+        for (base, rank) in places {
+            self.0.entry(base).or_default().insert(rank);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, places: &[(u64, Rank)]) {
+        for (base, rank) in places {
+            if let Some(equals) = self.0.get_mut(base) {
+                equals.remove(rank);
+            }
+        }
+    }
+
+    /// All places.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Rank)> {
+        self.0.iter().flat_map(|(base, equals)| equals.iter().map(|rank| (*base, rank)))
+    }
+
+    /// The places behind this one among its equals.
+    pub(crate) fn behind(&self, (base, rank): &(u64, Rank)) -> impl Iterator<Item = &Rank> {
+        let behind = (Bound::Excluded(rank), Bound::Unbounded);
+        self.0.get(base).into_iter().flat_map(move |equals| equals.range::<Rank, _>(behind))
+    }
+
+    /// The priority of a match, as [`assign`] finds it.
+    pub(crate) fn priority(&self, (base, rank): &(u64, Rank), bits: u32) -> u64 {
+        let before = self.0.get(base).map_or(0, |equals| equals.range(..rank).count());
+        let highest = (1_u64 << bits) - 1;
+        base + highest.saturating_sub(u64::try_from(before).unwrap_or(u64::MAX))
+    }
 }
 
 /// A number that stays within its bits, so that an overlong value never reaches into another trait.

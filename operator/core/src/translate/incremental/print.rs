@@ -37,12 +37,17 @@ pub(super) fn plugins(plugins: &[Plugin]) -> Printed {
     Printed { json: all.join(",").into(), counts }
 }
 
+/// All plugins, in their order.
+fn plugins_of(state: &State) -> impl Iterator<Item = &Printed> {
+    state.plugins.values().map(|emitted| &emitted.printed).chain([&state.of_listeners])
+}
+
 /// The whole configuration: the bytes of a printed [`Document`].
 pub(super) fn configuration(state: &State) -> Bytes {
     let units = || state.units.values();
     let services = || units().filter_map(|unit| unit.service.as_ref());
     let upstreams = || units().filter_map(|unit| unit.upstream.as_ref());
-    let plugins = || state.plugins.values().map(|emitted| &emitted.printed);
+    let plugins = || plugins_of(state);
     let length = |all: &mut dyn Iterator<Item = &Printed>| -> usize {
         all.map(|printed| printed.json.len() + 1).sum()
     };
@@ -92,7 +97,7 @@ pub(super) fn census(state: &State) -> Census {
         upstreams += usize::from(unit.upstream.is_some());
         unit.service.iter().chain(&unit.upstream).for_each(|printed| add(printed.counts));
     }
-    state.plugins.values().for_each(|emitted| add(emitted.printed.counts));
+    plugins_of(state).for_each(|printed| add(printed.counts));
     let Counts { routes, plugins, targets } = all;
     let counts = [
         ("services", services),

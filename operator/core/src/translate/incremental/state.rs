@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kong::model::Document;
 
+use super::super::gateway::{Places, Rank};
 use super::super::plugins::Place;
 use super::super::reads::Read;
 use super::told::Told;
@@ -19,7 +20,13 @@ pub(super) struct State {
     pub(super) ingresses: BTreeMap<Name, Contribution>,
     /// The Ingresses behind each Kong service.
     pub(super) makers: BTreeMap<Arc<str>, BTreeSet<Name>>,
-    /// Kong services that other objects than Ingresses have a share in, or the default backend.
+    /// What each HTTPRoute contributes.
+    pub(super) http_routes: BTreeMap<Name, Share>,
+    /// The HTTPRoutes behind each Kong service.
+    pub(super) sharers: BTreeMap<Arc<str>, BTreeSet<Name>>,
+    /// The places of the matches of all HTTPRoutes.
+    pub(super) places: Places,
+    /// Kong services that other objects than Ingresses and HTTPRoutes have a share in, or the default backend.
     pub(super) foreign: BTreeSet<Arc<str>>,
     /// The Kong services, by name.
     pub(super) units: BTreeMap<Arc<str>, Unit>,
@@ -43,6 +50,8 @@ pub(super) struct State {
     pub(super) distinguished: bool,
     /// How many Kong services show a client certificate.
     pub(super) clients: usize,
+    /// The plugin that tells what listeners say of TLS.
+    pub(super) of_listeners: Printed,
     /// All other entities.
     pub(super) others: Document,
     /// The ids of the certificates that Secrets hold.
@@ -60,6 +69,15 @@ pub(super) struct Contribution {
     pub(super) services: BTreeSet<Arc<str>>,
     /// Secrets, and the hosts that they are to serve.
     pub(super) claims: Vec<(String, Vec<String>)>,
+}
+
+/// What an HTTPRoute contributes.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    /// The Kong services that its rules lead to.
+    pub(super) services: BTreeSet<Arc<str>>,
+    /// The places of its matches among those of equal traits.
+    pub(super) places: Vec<(u64, Rank)>,
 }
 
 /// A Kong service with its upstream.

@@ -1,20 +1,23 @@
 //! The steps of a translation, taken one by one: all of them for a new state, or those that changes ask for.
 
+mod plugins;
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
-use kong::model::{Plugin, Upstream};
+use k8s_openapi::api::core::v1::Secret;
+use kong::model::Upstream;
 
-use super::super::gateway::{self, BackendTls, ByService};
-use super::super::plugins::{self, Attached, Attachments, Found, Relations};
+use super::super::gateway::{Policies, Ranks, frontend};
+use super::super::plugins::{Attachments, Found, Relations};
 use super::super::reads::Reads;
-use super::super::rules::{Origin, Rules, ServiceRule, TlsClaim};
+use super::super::rules::{Rules, ServiceRule, TlsClaim};
 use super::super::services::Assembled;
-use super::super::{Context, certificates, consumers, finish, ingress, others, stream, unreadable};
-use super::changes::Changes;
-use super::state::{By, Contribution, Emitted, Mention, State, Unit};
-use super::{Name, Part, TooMuch, name, pair, print};
+use super::super::{Context, certificates, consumers, finish, ingress, others, unreadable};
+use super::changes::{self, Changes};
+use super::state::{By, Mention, State, Unit};
+use super::{Name, Part, TooMuch, name, print};
 use crate::object::{Kind, Object as _, by_age};
 use crate::options::Options;
 use crate::snapshot::Snapshot;
@@ -34,13 +37,6 @@ struct Draft<'a> {
     found: Found<'a>,
 }
 
-/// A plugin that is not yet printed.
-struct Making {
-    name: Name,
-    plugins: Vec<Plugin>,
-    closes: bool,
-}
-
 type Services<'a> = BTreeMap<String, ServiceRule<'a>>;
 
 impl<'a, 's> Steps<'a, 's> {
@@ -53,10 +49,11 @@ impl<'a, 's> Steps<'a, 's> {
     pub(super) fn whole(snapshot: &'a Snapshot, options: &'a Options) -> State {
         let mut state = State::default();
         let mut steps = Steps::new(&mut state, snapshot, options);
+        steps.ctx.ranks = Ranks::Wanted;
         unreadable(&mut steps.ctx);
         steps.heard(&Part::Unreadable);
-        let (Rules { services, tls }, policies) = steps.sources();
-        let drafts = steps.drafts(services, &policies);
+        let Rules { services, tls, shares: _, backend_tls } = steps.sources();
+        let drafts = steps.drafts(services, &backend_tls);
         let (mut names, _) = steps.consumers();
         steps.others(&drafts);
         let services = drafts.iter().filter_map(|draft| draft.assembled.as_ref());
@@ -66,6 +63,8 @@ impl<'a, 's> Steps<'a, 's> {
         let own = snapshot.kong_plugins.iter();
         names.extend(own.map(|plugin| name(plugin.namespace(), plugin.name())));
         steps.all_plugins(&names);
+        steps.of_listeners();
+        steps.keep_places();
         state.told.settle();
         state
     }
@@ -81,14 +80,14 @@ impl<'a, 's> Steps<'a, 's> {
         if !snapshot.kong_custom_entities.is_empty() {
             return Err(TooMuch);
         }
-        let Changes { ingresses, services: mut wanted, mut plugins, .. } = changes;
+        let Changes { ingresses, http_routes, services: mut wanted, mut plugins, .. } = changes;
         let mut steps = Steps::new(state, snapshot, options);
         let closed = steps.state.closes();
+        steps.ctx.ranks = Ranks::Known(std::mem::take(&mut steps.state.places));
         let claims = steps.ingresses(&ingresses, &mut wanted);
-        let services = steps.rules_of(&wanted)?;
+        steps.http_routes(&http_routes, &mut wanted)?;
+        let (services, policies) = steps.rules_of(&wanted)?;
         steps.keep_to_themselves(&wanted, &services)?;
-        let policies = gateway::backend_tls(&mut steps.ctx);
-        steps.unheard();
         let drafts = steps.drafts(services, &policies);
         let after: BTreeMap<&Arc<str>, Option<(String, String)>> =
             drafts.iter().map(|draft| (&draft.key, client(draft))).collect();
@@ -117,8 +116,16 @@ impl<'a, 's> Steps<'a, 's> {
         let concerns = !plugins.is_empty() || !wanted.is_empty() || forbidden;
         let all = !snapshot.kong_cluster_plugins.is_empty() || closed;
         steps.plugins_again(&plugins, changes.last_plugins || (all && concerns))?;
+        steps.keep_places();
         state.told.settle();
-        Ok(ingresses.len() + wanted.len() + plugins.len())
+        Ok(ingresses.len() + http_routes.len() + wanted.len() + plugins.len())
+    }
+
+    /// Keeps the places of matches for the next changes.
+    fn keep_places(&mut self) {
+        if let Ranks::Known(places) = std::mem::replace(&mut self.ctx.ranks, Ranks::Unknown) {
+            self.state.places = places;
+        }
     }
 
     /// Ends a step: keeps what it said and read.
@@ -132,117 +139,7 @@ impl<'a, 's> Steps<'a, 's> {
     fn unheard(&mut self) {
         self.ctx.outcomes.take();
         self.ctx.reads.take();
-    }
-
-    /// The rules of all sources, and the policies of backends.
-    fn sources(&mut self) -> (Rules<'a>, ByService<'a, BackendTls<'a>>) {
-        let mut rules = Rules::default();
-        for ingress in self.ctx.snapshot.ingresses.oldest_first() {
-            ingress::one(&mut self.ctx, ingress, &mut rules);
-            self.heard(&Part::Ingress(name(ingress.namespace(), ingress.name())));
-        }
-        self.contributed(&rules);
-        let mut defaults = Rules::default();
-        ingress::defaults(&mut self.ctx, &mut defaults);
-        self.unheard();
-        self.foreign_rules(&mut rules);
-        let policies = gateway::backend_tls(&mut self.ctx);
-        self.heard(&Part::Foreign);
-        let foreign = rules.services.iter().filter(|(key, rule)| {
-            let mut origins = rule.routes.iter().map(|route| route.origin.kind);
-            rule.routes.is_empty()
-                || origins.any(|kind| kind != Kind::Ingress)
-                || defaults.services.contains_key(*key)
-        });
-        self.state.foreign = foreign.map(|(key, _)| key.as_str().into()).collect();
-        (rules, policies)
-    }
-
-    /// Adds what does not come from one Ingress alone.
-    fn foreign_rules(&mut self, rules: &mut Rules<'a>) {
-        ingress::defaults(&mut self.ctx, rules);
-        stream::rules(&mut self.ctx, rules);
-        gateway::rules(&mut self.ctx, rules);
-    }
-
-    /// Notes which Ingress contributed what.
-    fn contributed(&mut self, rules: &Rules<'a>) {
-        let of = |origin: Origin<'_>| name(origin.namespace(), origin.name());
-        for (key, rule) in &rules.services {
-            let key: Arc<str> = key.as_str().into();
-            for route in &rule.routes {
-                let ingress = of(route.origin);
-                let makers = self.state.makers.entry(Arc::clone(&key)).or_default();
-                makers.insert(Arc::clone(&ingress));
-                let contribution = self.state.ingresses.entry(ingress).or_default();
-                contribution.services.insert(Arc::clone(&key));
-            }
-        }
-        for claim in &rules.tls {
-            let contribution = self.state.ingresses.entry(of(claim.parent)).or_default();
-            let hosts = claim.hosts.iter().map(|host| (*host).to_owned()).collect();
-            contribution.claims.push((claim.secret.to_owned(), hosts));
-        }
-    }
-
-    /// Takes the steps of Ingresses again, and adds the Kong services that they have or had a share in. Returns whether
-    /// other certificates are claimed.
-    fn ingresses(&mut self, names: &BTreeSet<Name>, wanted: &mut BTreeSet<Arc<str>>) -> bool {
-        let mut claims = false;
-        for name in names {
-            let before = self.state.ingresses.remove(name).unwrap_or_default();
-            for key in &before.services {
-                let makers = self.state.makers.remove(key).unwrap_or_default();
-                let others: BTreeSet<Name> =
-                    makers.into_iter().filter(|maker| maker != name).collect();
-                if !others.is_empty() {
-                    self.state.makers.insert(Arc::clone(key), others);
-                }
-            }
-            let (namespace, own) = pair(name);
-            let mut rules = Rules::default();
-            if let Some(ingress) = self.ctx.snapshot.ingresses.get(namespace, own) {
-                ingress::one(&mut self.ctx, ingress, &mut rules);
-            }
-            self.heard(&Part::Ingress(Arc::clone(name)));
-            self.contributed(&rules);
-            let none = Contribution::default();
-            let after = self.state.ingresses.get(name).unwrap_or(&none);
-            claims |= before.claims != after.claims;
-            wanted.extend(after.services.iter().cloned());
-            wanted.extend(before.services);
-        }
-        claims
-    }
-
-    /// The rules of some Kong services.
-    fn rules_of(&mut self, wanted: &BTreeSet<Arc<str>>) -> Result<Services<'a>, TooMuch> {
-        let makers = wanted.iter().filter_map(|key| self.state.makers.get(key)).flatten();
-        let makers: BTreeSet<&Name> = makers.collect();
-        let mut makers = self.found(makers)?;
-        makers.sort_by(|a, b| by_age(*a, *b));
-        let mut rules = Rules::default();
-        for ingress in makers {
-            ingress::one(&mut self.ctx, ingress, &mut rules);
-        }
-        if wanted.iter().any(|key| self.state.foreign.contains(key)) {
-            self.foreign_rules(&mut rules);
-        }
-        self.unheard();
-        let Rules { mut services, tls: _ } = rules;
-        services.retain(|key, _| wanted.contains(key.as_str()));
-        Ok(services)
-    }
-
-    fn found<'n>(
-        &self,
-        names: impl IntoIterator<Item = &'n Name>,
-    ) -> Result<Vec<&'a Ingress>, TooMuch> {
-        let find = |name: &Name| {
-            let (namespace, name) = pair(name);
-            self.ctx.snapshot.ingresses.get(namespace, name).map(|found| &**found).ok_or(TooMuch)
-        };
-        names.into_iter().map(find).collect()
+        self.ctx.reads.take_of_objects();
     }
 
     /// Sees to it that no Kong service outside of `wanted` has the upstream of one inside, before or after.
@@ -262,7 +159,7 @@ impl<'a, 's> Steps<'a, 's> {
     fn drafts(
         &mut self,
         services: Services<'a>,
-        policies: &ByService<'a, BackendTls<'a>>,
+        policies: &Policies<'a>,
     ) -> Vec<Draft<'a>> {
         let mut known = BTreeSet::new();
         let mut drafts = Vec::with_capacity(services.len());
@@ -343,9 +240,22 @@ impl<'a, 's> Steps<'a, 's> {
         self.state.others.certificates = made.certificates;
     }
 
+    /// Makes the plugin that tells our own proxies what listeners say of TLS.
+    fn of_listeners(&mut self) {
+        let ids = &self.state.certificates;
+        let id_of = |secret: &Secret| {
+            let key = (secret.namespace().to_owned(), secret.name().to_owned());
+            ids.get(&key).map(String::as_str)
+        };
+        let plugin = frontend::plugin(&self.ctx, id_of);
+        self.state.of_listeners = print::plugins(plugin.as_slice());
+    }
+
     fn certificates_again(&mut self) -> Result<(), TooMuch> {
-        // Whose ids are in services that stand.
-        if self.state.clients > 0 || !self.ctx.snapshot.tcp_ingresses.is_empty() {
+        // Their ids are in services, and in a plugin, that stand.
+        let snapshot = self.ctx.snapshot;
+        let shown = self.state.clients > 0 || changes::are_gateways_sealed(snapshot);
+        if shown || !snapshot.tcp_ingresses.is_empty() {
             return Err(TooMuch);
         }
         let claiming = self.state.ingresses.iter().filter(|(_, it)| !it.claims.is_empty());
@@ -358,119 +268,6 @@ impl<'a, 's> Steps<'a, 's> {
         self.unheard();
         self.certificates(rules.tls, Vec::new());
         Ok(())
-    }
-
-    /// Everything that a plugin is attached to.
-    fn relations<'m>(
-        &self,
-        mentions: impl Iterator<Item = &'m Mention>,
-    ) -> Result<Relations<'a>, TooMuch> {
-        let mut relations = Relations::default();
-        for Mention { by, key, object } in mentions {
-            let meta = self.ctx.snapshot.meta_of(object).ok_or(TooMuch)?;
-            let origin = Origin { kind: object.kind, meta, behind: None };
-            let list = match by {
-                By::Service => &mut relations.services,
-                By::Route => &mut relations.routes,
-                By::Consumer => &mut relations.consumers,
-                By::Group => &mut relations.groups,
-            };
-            list.push(Attached { key: key.clone(), origin });
-        }
-        Ok(relations)
-    }
-
-    /// Makes what comes of one name of a plugin.
-    fn plugin(&mut self, name: &Name) -> Result<Making, TooMuch> {
-        let (namespace, own) = pair(name);
-        let relations = self.relations(self.state.mentions_of(name))?;
-        let mut making = Making { name: Arc::clone(name), plugins: Vec::new(), closes: false };
-        if self.state.is_used(name) {
-            let made = plugins::one(&mut self.ctx, (namespace, own), &relations);
-            (making.plugins, making.closes) = (made.plugins, made.closes);
-        } else if let Some(plugin) = self.ctx.snapshot.kong_plugins.get(namespace, own) {
-            plugins::unused(&mut self.ctx, plugin);
-        }
-        self.heard(&Part::Plugin(Arc::clone(name)));
-        Ok(making)
-    }
-
-    /// Makes what comes of all plugins together.
-    fn last_plugins(&mut self) -> Result<Making, TooMuch> {
-        let mut names = BTreeSet::new();
-        if !self.ctx.snapshot.kong_cluster_plugins.is_empty() {
-            let of_consumers = self.state.of_consumers.keys().flatten();
-            names.extend(self.state.mentions.keys().chain(of_consumers).map(|name| pair(name).1));
-        }
-        let closing = self.state.closing.iter();
-        let closing: Vec<Relations<'a>> = closing
-            .map(|name| self.relations(self.state.mentions_of(name)))
-            .collect::<Result<_, _>>()?;
-        let forbidden = self.relations(self.state.forbidden_mentions())?;
-        let last = super::last();
-        let answering = self.state.answering.iter().filter(|name| **name != last);
-        let answering = answering.filter_map(|name| self.state.plugins.get(name));
-        let taken = answering.flat_map(|emitted| &emitted.places).cloned().collect();
-        let closing: Vec<&Relations<'a>> = closing.iter().collect();
-        let plugins = plugins::rest(&mut self.ctx, &names, (&closing, &forbidden), taken);
-        self.heard(&Part::LastPlugins);
-        Ok(Making { name: last, plugins, closes: false })
-    }
-
-    /// Makes all plugins, of these names and the last ones.
-    fn all_plugins(&mut self, names: &BTreeSet<Name>) {
-        let made: Result<Vec<Making>, TooMuch> =
-            names.iter().map(|name| self.plugin(name)).collect();
-        // Nothing can be missing that was found a moment ago.
-        let mut made = made.unwrap_or_default();
-        for making in &made {
-            self.state.set_plugin(&making.name, Some(making.emitted()));
-        }
-        made.extend(self.last_plugins().ok());
-        let instances = |made: &[Making]| -> Vec<Option<String>> {
-            let all = made.iter().flat_map(|making| &making.plugins);
-            all.map(|plugin| plugin.instance_name.clone()).collect()
-        };
-        let before = instances(&made);
-        plugins::distinguish(made.iter_mut().flat_map(|making| &mut making.plugins));
-        self.state.distinguished = before != instances(&made);
-        for making in made {
-            self.state.set_plugin(&making.name, Some(making.emitted()));
-        }
-    }
-
-    /// Makes plugins of these names anew, and the last ones if they are asked for or have become necessary.
-    fn plugins_again(&mut self, names: &BTreeSet<Name>, last: bool) -> Result<(), TooMuch> {
-        // Which of two equal names was lengthened is for all plugins together to say.
-        if self.state.distinguished && (last || !names.is_empty()) {
-            return Err(TooMuch);
-        }
-        for name in names {
-            let making = self.plugin(name)?;
-            let kept = !making.plugins.is_empty() || making.closes;
-            if self.state.set_plugin(name, kept.then(|| making.emitted())) {
-                return Err(TooMuch);
-            }
-        }
-        if last || self.state.closes() {
-            let making = self.last_plugins()?;
-            if self.state.set_plugin(&making.name, Some(making.emitted())) {
-                return Err(TooMuch);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Making {
-    fn emitted(&self) -> Emitted {
-        let instances = self.plugins.iter().filter_map(|plugin| plugin.instance_name.clone());
-        Emitted {
-            printed: print::plugins(&self.plugins),
-            closes: self.closes,
-            instances: instances.collect(),
-            places: plugins::places(&self.plugins),
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::filter::Abilities;
 use super::super::frame::Split;
 use super::super::matcher::{self, Matcher};
-use super::super::priority::{self, HttpTraits};
+use super::super::priority::{self, HttpTraits, Rank, Ranks};
 use super::super::{path, tags};
 use super::{Admitted, Drafted, RouteRule, Unroutable, extensions, filters, route};
 use crate::annotations;
@@ -19,15 +19,23 @@ pub(in super::super) const ANYTHING: &str =
 pub(super) fn draft<'a>(
     admitted: &[Admitted<'a>],
     abilities: Abilities,
+    ranks: &mut Ranks,
 ) -> Vec<Result<Vec<Drafted<'a>>, Unroutable>> {
-    let mut splits: Vec<Split<'_, 'a, HttpRule>> = Vec::new();
-    for (index, route) in admitted.iter().enumerate() {
-        splits.extend(Split::all(index, &route.frames, &route.route.spec.rules));
-    }
+    let splits = splits(admitted);
     let bases: Vec<u64> = splits.iter().map(|split| traits(split).encode()).collect();
     let origin = |split: &Split<'_, 'a, HttpRule>| admitted[split.route_index].origin;
     let order = |index: usize| splits[index].order(origin(&splits[index]));
-    let priorities = priority::assign(&bases, order, ORDER_BITS);
+    let priorities = match ranks {
+        Ranks::Unknown => priority::assign(&bases, order, ORDER_BITS),
+        Ranks::Wanted => {
+            *ranks = Ranks::of(places(admitted));
+            priority::assign(&bases, order, ORDER_BITS)
+        }
+        Ranks::Known(known) => {
+            let places = places(admitted);
+            places.iter().map(|place| known.priority(place, ORDER_BITS)).collect()
+        }
+    };
     let mut results: Vec<Result<Vec<Drafted<'a>>, Unroutable>> = admitted
         .iter()
         .map(|route| match route.route.spec.rules.is_empty() {
@@ -45,6 +53,23 @@ pub(super) fn draft<'a>(
         }
     }
     results
+}
+
+/// Every match of HTTPRoutes.
+fn splits<'r, 'a>(admitted: &'r [Admitted<'a>]) -> Vec<Split<'r, 'a, HttpRule>> {
+    let of = |(index, route): (usize, &'r Admitted<'a>)| {
+        Split::all(index, &route.frames, &route.route.spec.rules)
+    };
+    admitted.iter().enumerate().flat_map(of).collect()
+}
+
+/// The priority of each match with empty order bits, and its place among equals.
+pub(super) fn places(admitted: &[Admitted<'_>]) -> Vec<(u64, Rank)> {
+    let splits = splits(admitted);
+    let place = |split: &Split<'_, '_, HttpRule>| {
+        (traits(split).encode(), split.order(admitted[split.route_index].origin).into())
+    };
+    splits.iter().map(place).collect()
 }
 
 fn traits(split: &Split<'_, '_, HttpRule>) -> HttpTraits {
