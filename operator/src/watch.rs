@@ -11,7 +11,7 @@ mod guarded;
 mod secrets;
 mod store;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::{
     core::v1 as core, discovery::v1 as discovery, networking::v1 as networking,
@@ -75,6 +75,7 @@ impl<K: Stored + Send + Sync + 'static> Part for Store<K> {
 #[derive(Clone)]
 pub struct Stores {
     parts: Arc<Vec<Arc<dyn Part>>>,
+    last: Arc<Mutex<Snapshot>>,
     /// The Secrets, of which only those are read that something refers to.
     pub secrets: Arc<Secrets>,
     /// The Services, which are also part of every snapshot.
@@ -96,14 +97,17 @@ impl std::fmt::Debug for Stores {
 }
 
 impl Stores {
-    /// Freezes what the stores hold now.
+    /// Freezes what the stores hold now, and shares with the snapshot before what is still the same.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut sources = Sources::default();
         for part in self.parts.iter() {
             part.pour(&mut sources);
         }
-        Snapshot::new(sources)
+        // Whole after every statement, so a panic elsewhere cannot leave it torn.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = last.after(sources);
+        last.clone()
     }
 
     /// The kinds whose first list is awaited.
@@ -160,6 +164,7 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, gate: Gate) -> Stores {
     let parts = Arc::new(parts);
     let stores = Stores {
         parts,
+        last: Arc::default(),
         secrets,
         services,
         fleets,

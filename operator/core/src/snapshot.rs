@@ -65,6 +65,18 @@ impl<K: Object> Objects<K> {
         Self::of_sorted(objects)
     }
 
+    /// These objects, if they are the ones of a list; else a new order of the list.
+    fn or_of(&self, objects: Vec<Arc<K>>) -> Self {
+        let same = self.len() == objects.len()
+            && self.iter().zip(&objects).all(|(held, object)| Arc::ptr_eq(held, object));
+        if same { self.clone() } else { Self::new(objects) }
+    }
+
+    /// Whether both are one and the same list.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     fn of_sorted(all: Vec<Arc<K>>) -> Self {
         let directory = Directory::of(all.iter().map(|object| key(&**object)));
         Self(Arc::new(Ordered { all, directory }))
@@ -135,7 +147,7 @@ impl<K: Object> Objects<K> {
         older: &'o Self,
     ) -> Vec<(Option<&'o Arc<K>>, Option<&'o Arc<K>>)> {
         let mut found = Vec::new();
-        if Arc::ptr_eq(&self.0, &older.0) {
+        if self.is(older) {
             return found;
         }
         let (mut before, mut after) = (older.0.all.as_slice(), self.0.all.as_slice());
@@ -262,14 +274,23 @@ macro_rules! stores {
             /// Orders and indexes what `sources` hold.
             #[must_use]
             pub fn new(sources: Sources) -> Self {
+                Self::default().after(sources)
+            }
+
+            /// Orders and indexes what `sources` hold, and shares with this snapshot what is still the same.
+            #[must_use]
+            pub fn after(&self, sources: Sources) -> Self {
                 let Sources { $($field,)* mut unreadable } = sources;
                 unreadable.sort_by(|a, b| a.object.cmp(&b.object).then_with(|| a.source.cmp(&b.source)));
                 let mut snapshot = Self {
-                    $($field: Objects::new($field),)*
+                    $($field: self.$field.or_of($field),)*
                     unreadable,
                     index: Index::default(),
                 };
-                snapshot.index = Index::of(&snapshot);
+                snapshot.index = match snapshot.endpoint_slices.is(&self.endpoint_slices) {
+                    true => self.index.clone(),
+                    false => Index::of(&snapshot),
+                };
                 snapshot
             }
 

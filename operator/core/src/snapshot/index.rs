@@ -13,7 +13,10 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// What has been looked up beforehand.
 #[derive(Clone, Debug, Default)]
-pub struct Index {
+pub struct Index(Arc<Spans>);
+
+#[derive(Debug, Default)]
+struct Spans {
     /// The slices of one Service after another's, each ordered by name.
     slices: Vec<Arc<EndpointSlice>>,
     /// Where the slices of each Service begin and end.
@@ -39,20 +42,21 @@ impl Index {
         }
         let key = |span: &(usize, usize)| slices.get(span.0).and_then(|slice| service_of(slice));
         let services = Directory::of(spans.iter().map(|span| key(span).unwrap_or_default()));
-        Self { slices, spans, services }
+        Self(Arc::new(Spans { slices, spans, services }))
     }
 
     /// The EndpointSlices of a Service, ordered by name.
     #[must_use]
     pub fn slices_of(&self, namespace: &str, name: &str) -> &[Arc<EndpointSlice>] {
+        let Spans { slices, spans, services } = &*self.0;
         let at = |place: usize| {
-            let (begin, end) = *self.spans.get(place)?;
-            self.slices.get(begin..end)
+            let (begin, end) = *spans.get(place)?;
+            slices.get(begin..end)
         };
         let wanted = Some((namespace, name));
         let is = |place: usize| {
             at(place).and_then(<[_]>::first).and_then(|slice| service_of(slice)) == wanted
         };
-        self.services.find((namespace, name), is).and_then(at).unwrap_or_default()
+        services.find((namespace, name), is).and_then(at).unwrap_or_default()
     }
 }

@@ -32,3 +32,15 @@ fn lists_are_taken_apart_and_later_objects_replace_earlier_ones() {
     assert_eq!(secret.data.as_ref().expect("data")["a"].0, b"c");
     assert_eq!(snapshot.references(), [ObjectRef::new(Kind::Secret, "default", "s")]);
 }
+
+#[test]
+fn a_newer_snapshot_shares_the_kinds_that_stayed_the_same() {
+    let mut loader = Loader::new();
+    loader.add("", "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\n");
+    loader.add("", "apiVersion: v1\nkind: Secret\nmetadata: {name: a, namespace: shop}\n");
+    let older = loader.finish().0;
+    let services = older.services.iter().cloned().collect();
+    let newer = older.after(Sources { services, ..Sources::default() });
+    assert!(newer.services.is(&older.services));
+    assert!(newer.secrets.is_empty());
+}
