@@ -197,6 +197,7 @@ fn wide() -> impl Strategy<Value = Change> {
         "apiVersion: configuration.konghq.com/v1\nkind: KongIngress\nmetadata: {name: k0, namespace: ns}\nupstream: {slots: 100}\n",
         "apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {name: g0, namespace: other}\nspec: {from: [{group: networking.k8s.io, kind: Ingress, namespace: ns}], to: [{group: configuration.konghq.com, kind: KongPlugin}]}\n",
         "apiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nmetadata: {name: p0, namespace: other}\nplugin: correlation-id\n",
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: ns}\nspec: {gatewayClassName: ours, listeners: [{name: http, port: 80, protocol: HTTP}, {name: tls, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: tls0}]}}]}\n",
         "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: q0, namespace: ns}\nspec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: s1, port: 80}]}]}\n",
         "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: b0, namespace: ns}\nspec: {targetRefs: [{group: '', kind: Service, name: s0}], validation: {hostname: web.example, caCertificateRefs: [{group: '', kind: Secret, name: ca0}]}}\n",
         "apiVersion: configuration.konghq.com/v1alpha1\nkind: KongVault\nmetadata: {name: v0, annotations: {kubernetes.io/ingress.class: kong}}\nspec: {backend: env, prefix: x}\n",

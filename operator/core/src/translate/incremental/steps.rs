@@ -156,11 +156,7 @@ impl<'a, 's> Steps<'a, 's> {
     }
 
     /// Resolves Kong services.
-    fn drafts(
-        &mut self,
-        services: Services<'a>,
-        policies: &Policies<'a>,
-    ) -> Vec<Draft<'a>> {
+    fn drafts(&mut self, services: Services<'a>, policies: &Policies<'a>) -> Vec<Draft<'a>> {
         let mut known = BTreeSet::new();
         let mut drafts = Vec::with_capacity(services.len());
         for (key, rule) in services {
