@@ -117,6 +117,31 @@ impl Answer {
         }
     }
 
+    /// The answer of a plugin as a gRPC client is told it: a message alone stands in headers, what has a type of its own
+    /// goes as it is.
+    #[must_use]
+    pub fn told_to(mut self, exchange: &Exchange) -> Self {
+        if !exchange.is_grpc() || self.headers.contains_key("grpc-status") {
+            return self;
+        }
+        let message = match self.headers.get(CONTENT_TYPE) {
+            None => String::from_utf8(self.body.to_vec()).ok(),
+            Some(kind) if kind == Format::Json.content_type() => only_message(&self.body),
+            Some(_) => None,
+        };
+        let Some(message) = message else { return self };
+        let status = grpc_status(self.status);
+        let message = if message.is_empty() { grpc_title(status).to_owned() } else { message };
+        self.headers.remove(CONTENT_TYPE);
+        self.headers.insert("grpc-status", HeaderValue::from(status));
+        if let Ok(message) = HeaderValue::from_str(&message) {
+            self.headers.insert("grpc-message", message);
+        }
+        self.headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        self.body = Bytes::new();
+        self
+    }
+
     /// Sets a header.
     #[must_use]
     pub fn with(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
@@ -197,6 +222,32 @@ impl Format {
             Self::Plain => format!("{message}\nrequest_id: {id}\n"),
             Self::Grpc => String::new(),
         }
+    }
+}
+
+/// The text of `{"message":"…"}`.
+fn only_message(body: &[u8]) -> Option<String> {
+    let Ok(Value::Object(members)) = serde_json::from_slice(body) else { return None };
+    let message = members.get("message").filter(|_| members.len() == 1)?;
+    message.as_str().map(str::to_owned)
+}
+
+/// What a gRPC status is called where there is no message.
+fn grpc_title(status: u16) -> &'static str {
+    match status {
+        0 => "OK",
+        1 => "Canceled",
+        3 => "InvalidArgument",
+        4 => "DeadlineExceeded",
+        5 => "NotFound",
+        6 => "AlreadyExists",
+        7 => "PermissionDenied",
+        8 => "ResourceExhausted",
+        12 => "Unimplemented",
+        13 => "Internal",
+        14 => "Unavailable",
+        16 => "Unauthenticated",
+        _ => "Unknown",
     }
 }
 

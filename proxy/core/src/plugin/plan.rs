@@ -354,7 +354,7 @@ impl Plan {
                 answer = Some(given);
             }
         }
-        answer.map_or(Flow::Continue, Flow::Respond)
+        answer.map_or(Flow::Continue, |answer| Flow::respond(answer.told_to(exchange)))
     }
 
     fn note(

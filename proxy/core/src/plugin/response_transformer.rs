@@ -166,6 +166,8 @@ impl BodyFilter for Whole {
                 self.rules.apply(&mut fields);
                 json::write(&Value::Object(fields)).into()
             }
+            // A list has no members to change, but is written anew.
+            Ok(list @ Value::Array(_)) => json::write(&list).into(),
             Ok(_) | Err(_) => body,
         }
     }

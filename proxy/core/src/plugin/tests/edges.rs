@@ -108,3 +108,33 @@ fn a_limit_may_have_any_name() {
     let headers = filtered(&only("response-ratelimiting", &config), &[], &[]);
     assert_eq!(headers["x-ratelimit-limit-my%20limit-minute"], "3");
 }
+
+#[test]
+fn a_list_is_written_anew_where_members_are_added() {
+    let plan = only("response-transformer", &json!({ "add": { "json": ["a:1"] } }));
+    let mut asked = exchange(&[]);
+    asked.response.headers.insert("content-type", "application/json".parse().unwrap());
+    plan.header_filter(&mut asked);
+    let [filter] = asked.response.filters.as_mut_slice() else { panic!("one filter") };
+    assert_eq!(filter.chunk(Bytes::from_static(b"[1, 2.50, []]"), true), "[1,2.5,[]]");
+}
+
+#[test]
+fn a_grpc_client_reads_a_message_in_headers() {
+    let told = |name: &str, config: &Value| {
+        let mut asked = exchange(&[("content-type", "application/grpc")]);
+        asked.request.version = Version::HTTP_2;
+        let answer = access(&only(name, config), &mut asked).unwrap();
+        let header =
+            |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        (answer.status.as_u16(), header("grpc-status"), header("grpc-message"), answer.body.len())
+    };
+    let headers = |status: &str, message: &str| (Some(status.to_owned()), Some(message.to_owned()));
+    let (status, message) = headers("16", "Unauthorized");
+    assert_eq!(told("jwt", &json!({})), (401, status, message, 0));
+    let (status, message) = headers("14", "later");
+    let later = json!({ "status_code": 503, "message": "later" });
+    assert_eq!(told("request-termination", &later), (503, status, message, 0));
+    let page = json!({ "status_code": 503, "body": "<p>", "content_type": "text/html" });
+    assert_eq!(told("request-termination", &page), (503, None, None, 3));
+}
