@@ -53,7 +53,7 @@ fn whole(snapshot: &Snapshot, kind: Kind, flavor: RouterFlavor, count: usize) {
         })
         .collect();
     times.sort();
-    println!("{count} {kind:?}s, {flavor:?}: median {:?}, best {:?}", times[3], times[0]);
+    println!("{count} {}, {flavor:?}: median {:?}, best {:?}", kind.plural(), times[3], times[0]);
 }
 
 /// Prints what it takes to follow single changes.
@@ -83,7 +83,8 @@ fn changes(snapshot: &Arc<Snapshot>, kind: Kind, count: usize) {
         let (begin, on) = (Instant::now(), processor());
         let bytes: usize = (0..PRINTS).map(|_| kept.print().len()).sum();
         let (joined, bytes) = (spent(begin, on) / PRINTS, bytes / PRINTS as usize);
-        println!("{count} {kind:?}s, {what}: {followed:?}, and {joined:?} to join {bytes} bytes");
+        let kind = kind.plural();
+        println!("{count} {kind}, {what}: {followed:?}, and {joined:?} to join {bytes} bytes");
     }
 }
 
@@ -131,6 +132,13 @@ enum Kind {
 }
 
 impl Kind {
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Ingress => "Ingresses",
+            Self::HttpRoute => "HTTPRoutes",
+        }
+    }
+
     /// One object with a host of its own, a plugin and a Service.
     fn route(self, n: usize, path: &str) -> String {
         match self {

@@ -47,6 +47,22 @@ pub(super) struct Relations<'a> {
     pub(super) groups: Vec<Attached<'a>>,
 }
 
+impl<'a> Relations<'a> {
+    /// Whether it is attached to nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { services, routes, consumers, groups } = self;
+        [services, routes, consumers, groups].into_iter().all(Vec::is_empty)
+    }
+
+    fn extend(&mut self, other: &Self) {
+        let Self { services, routes, consumers, groups } = other;
+        self.services.extend_from_slice(services);
+        self.routes.extend_from_slice(routes);
+        self.consumers.extend_from_slice(consumers);
+        self.groups.extend_from_slice(groups);
+    }
+}
+
 /// One use of a plugin.
 #[derive(Clone, Copy, Debug, Default)]
 struct Use<'r, 'a> {
@@ -78,7 +94,7 @@ impl<'r, 'a> Use<'r, 'a> {
 /// Where plugins ended up, for entities that hang on them: plugin → services and routes.
 #[derive(Debug, Default)]
 pub(super) struct Attachments<'a> {
-    relations: BTreeMap<Key<'a>, Relations<'a>>,
+    pub(super) relations: BTreeMap<Key<'a>, Relations<'a>>,
 }
 
 /// Which plugin's attachments are asked for.
@@ -90,19 +106,7 @@ pub(super) enum Wanted<'w> {
     Cluster(&'w str),
 }
 
-impl<'a> Attachments<'a> {
-    /// Adds what was found.
-    pub(super) fn add(&mut self, found: &Found<'a>) {
-        for (key, relations) in &found.all {
-            let all = self.relations.entry(*key).or_default();
-            let Relations { services, routes, consumers, groups } = relations;
-            all.services.extend_from_slice(services);
-            all.routes.extend_from_slice(routes);
-            all.consumers.extend_from_slice(consumers);
-            all.groups.extend_from_slice(groups);
-        }
-    }
-
+impl Attachments<'_> {
     /// The names of Kong services and of routes that the plugin is attached to.
     pub(super) fn matching(&self, wanted: Wanted<'_>) -> Vec<(Vec<&str>, Vec<&str>)> {
         let fits = |(namespace, name): &Key<'_>| match wanted {
@@ -238,6 +242,14 @@ pub(super) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
+    /// Adds what was found elsewhere.
+    pub(super) fn extend(&mut self, other: &Self) {
+        for (key, relations) in &other.all {
+            self.all.entry(*key).or_default().extend(relations);
+        }
+        self.forbidden.extend(&other.forbidden);
+    }
+
     /// Adds what a service, its backends and its routes name.
     pub(super) fn add_service(&mut self, ctx: &mut Context<'a>, service: &Assembled<'a>) {
         let key = service.service.name.as_deref().unwrap_or_default();

@@ -252,9 +252,4 @@ impl State {
             || !self.forbidden.is_empty()
             || self.of_consumers.contains_key(&None)
     }
-
-    /// Whether anything names a plugin.
-    pub(super) fn is_used(&self, name: &Name) -> bool {
-        self.mentions_of(name).next().is_some()
-    }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kong::model::Upstream;
 
 use super::super::gateway::{Policies, Ranks, frontend};
-use super::super::plugins::{Attachments, Found, Relations};
+use super::super::plugins::{Attached, Attachments, Found, Relations};
 use super::super::reads::Reads;
 use super::super::rules::{Rules, ServiceRule, TlsClaim};
 use super::super::services::Assembled;
@@ -37,6 +37,15 @@ struct Draft<'a> {
     found: Found<'a>,
 }
 
+/// What consumers and their groups name.
+struct Named<'a> {
+    /// Plugins that are named otherwise than before.
+    changed: BTreeSet<Name>,
+    /// Whether those are that may not be used.
+    forbidden: bool,
+    found: Found<'a>,
+}
+
 type Services<'a> = BTreeMap<String, ServiceRule<'a>>;
 
 impl<'a, 's> Steps<'a, 's> {
@@ -54,15 +63,20 @@ impl<'a, 's> Steps<'a, 's> {
         steps.heard(&Part::Unreadable);
         let Rules { services, tls, shares: _, backend_tls } = steps.sources();
         let drafts = steps.drafts(services, &backend_tls);
-        let (mut names, _) = steps.consumers();
-        steps.others(&drafts);
+        let mut found = Found::default();
+        drafts.iter().for_each(|draft| found.extend(&draft.found));
+        let Named { changed: mut names, found: of_consumers, .. } = steps.consumers();
+        found.extend(&of_consumers);
+        let attachments = Attachments { relations: std::mem::take(&mut found.all) };
+        steps.others(&drafts, &attachments);
+        found.all = attachments.relations;
         let services = drafts.iter().filter_map(|draft| draft.assembled.as_ref());
         let clients = services.filter_map(|service| service.client_certificate).collect();
         steps.certificates(tls, clients);
         names.extend(steps.print(drafts));
         let own = snapshot.kong_plugins.iter();
         names.extend(own.map(|plugin| name(plugin.namespace(), plugin.name())));
-        steps.all_plugins(&names);
+        steps.all_plugins(&names, &found);
         steps.of_listeners();
         steps.keep_places();
         state.told.settle();
@@ -104,9 +118,9 @@ impl<'a, 's> Steps<'a, 's> {
         }
         let mut forbidden = false;
         if changes.consumers {
-            let (names, others) = steps.consumers();
-            plugins.extend(names);
-            forbidden = others;
+            let named = steps.consumers();
+            plugins.extend(named.changed);
+            forbidden = named.forbidden;
         }
         for key in gone {
             plugins.extend(steps.state.set_unit(key, None));
@@ -182,20 +196,19 @@ impl<'a, 's> Steps<'a, 's> {
                 print::service(&finish(&self.ctx, assembled, certificate.map(String::as_str)))
             });
             let upstream = upstream.as_ref().map(print::upstream);
-            let unit = Unit { service, upstream, host, mentions: mentions(found), client };
+            let unit = Unit { service, upstream, host, mentions: mentions(&found), client };
             changed.extend(self.state.set_unit(&key, Some(unit)));
         }
         changed
     }
 
-    /// Translates all consumers. Returns the plugins that are named otherwise than before, and whether those are that may
-    /// not be used.
-    fn consumers(&mut self) -> (BTreeSet<Name>, bool) {
+    /// Translates all consumers.
+    fn consumers(&mut self) -> Named<'a> {
         let all = consumers::consumers(&mut self.ctx);
         let mut found = Found::default();
         found.add_consumers(&mut self.ctx, &all);
         self.heard(&Part::Consumers);
-        let after = mentions(found);
+        let after = mentions(&found);
         let before = std::mem::take(&mut self.state.of_consumers);
         let keys: BTreeSet<&Option<Name>> = before.keys().chain(after.keys()).collect();
         let changed = keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).cloned();
@@ -205,21 +218,14 @@ impl<'a, 's> Steps<'a, 's> {
         let others = &mut self.state.others;
         (others.consumers, others.consumer_groups, others.consumer_group_consumers) =
             all.entities();
-        (changed.into_iter().flatten().collect(), forbidden)
+        Named { changed: changed.into_iter().flatten().collect(), forbidden, found }
     }
 
     /// Makes the entities that stand for themselves, and the authorities.
-    fn others(&mut self, drafts: &[Draft<'a>]) {
-        let mut attachments = Attachments::default();
-        let services: Vec<&Assembled<'a>> = match self.ctx.snapshot.kong_custom_entities.is_empty()
-        {
-            true => Vec::new(),
-            false => {
-                drafts.iter().for_each(|draft| attachments.add(&draft.found));
-                drafts.iter().filter_map(|draft| draft.assembled.as_ref()).collect()
-            }
-        };
-        let made = others(&mut self.ctx, &services, &attachments);
+    fn others(&mut self, drafts: &[Draft<'a>], attachments: &Attachments<'a>) {
+        let services = drafts.iter().filter_map(|draft| draft.assembled.as_ref());
+        let services: Vec<&Assembled<'a>> = services.collect();
+        let made = others(&mut self.ctx, &services, attachments);
         self.heard(&Part::Others);
         (self.state.others.custom, self.state.others.vaults) = (made.custom, made.vaults);
         self.state.others.ca_certificates = certificates::authorities(&mut self.ctx);
@@ -274,10 +280,11 @@ fn client(draft: &Draft<'_>) -> Option<(String, String)> {
 }
 
 /// What names which plugin.
-fn mentions(found: Found<'_>) -> BTreeMap<Option<Name>, Vec<Mention>> {
+fn mentions(found: &Found<'_>) -> BTreeMap<Option<Name>, Vec<Mention>> {
     let Found { all, forbidden } = found;
-    let usable = all.into_iter().map(|((namespace, own), it)| (Some(name(namespace, own)), it));
-    let all = usable.chain([(None, forbidden)]).map(|(name, relations)| {
+    let usable = all.iter().map(|((namespace, own), it)| (Some(name(namespace, own)), it));
+    let all = usable.chain([(None, forbidden)]).filter(|(_, relations)| !relations.is_empty());
+    let of = |(name, relations): (Option<Name>, &Relations<'_>)| {
         let Relations { services, routes, consumers, groups } = relations;
         let lists = [
             (By::Service, services),
@@ -285,14 +292,14 @@ fn mentions(found: Found<'_>) -> BTreeMap<Option<Name>, Vec<Mention>> {
             (By::Consumer, consumers),
             (By::Group, groups),
         ];
-        let all = lists.into_iter().flat_map(|(by, list)| {
-            list.into_iter().map(move |one| Mention {
-                by,
-                key: one.key,
-                object: one.origin.reference(),
-            })
-        });
-        (name, all.collect::<Vec<Mention>>())
-    });
-    all.filter(|(_, mentions)| !mentions.is_empty()).collect()
+        let mention = |by: By, one: &Attached<'_>| Mention {
+            by,
+            key: one.key.clone(),
+            object: one.origin.reference(),
+        };
+        let all =
+            lists.into_iter().flat_map(|(by, list)| list.iter().map(move |one| mention(by, one)));
+        (name, all.collect())
+    };
+    all.map(of).collect()
 }

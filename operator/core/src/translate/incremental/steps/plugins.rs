@@ -1,15 +1,15 @@
 //! Steps that make plugins: one for each name, and one for what comes of all of them together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kong::model::Plugin;
 
 use super::super::state::{By, Emitted, Mention};
-use super::super::{Name, Part, TooMuch, last, pair, print};
+use super::super::{Name, Part, TooMuch, last, name, pair, print};
 use super::Steps;
 use crate::translate::Origin;
-use crate::translate::plugins::{self, Attached, Relations};
+use crate::translate::plugins::{self, Attached, Found, Relations};
 
 /// A plugin that is not yet printed.
 struct Making {
@@ -40,52 +40,49 @@ impl<'a> Steps<'a, '_> {
     }
 
     /// Makes what comes of one name of a plugin.
-    fn plugin(&mut self, name: &Name) -> Result<Making, TooMuch> {
+    fn plugin(&mut self, name: &Name, relations: &Relations<'a>) -> Making {
         let (namespace, own) = pair(name);
-        let relations = self.relations(self.state.mentions_of(name))?;
         let mut making = Making { name: Arc::clone(name), plugins: Vec::new(), closes: false };
-        if self.state.is_used(name) {
-            let made = plugins::one(&mut self.ctx, (namespace, own), &relations);
+        if !relations.is_empty() {
+            let made = plugins::one(&mut self.ctx, (namespace, own), relations);
             (making.plugins, making.closes) = (made.plugins, made.closes);
         } else if let Some(plugin) = self.ctx.snapshot.kong_plugins.get(namespace, own) {
             plugins::unused(&mut self.ctx, plugin);
         }
         self.heard(&Part::Plugin(Arc::clone(name)));
-        Ok(making)
+        making
     }
 
     /// Makes what comes of all plugins together.
-    fn last_plugins(&mut self) -> Result<Making, TooMuch> {
+    fn last_plugins(&mut self, closing: &[&Relations<'a>], forbidden: &Relations<'a>) -> Making {
         let mut names = BTreeSet::new();
         if !self.ctx.snapshot.kong_cluster_plugins.is_empty() {
             let of_consumers = self.state.of_consumers.keys().flatten();
             names.extend(self.state.mentions.keys().chain(of_consumers).map(|name| pair(name).1));
         }
-        let closing = self.state.closing.iter();
-        let closing: Vec<Relations<'a>> = closing
-            .map(|name| self.relations(self.state.mentions_of(name)))
-            .collect::<Result<_, _>>()?;
-        let forbidden = self.relations(self.state.forbidden_mentions())?;
         let end = last();
         let answering = self.state.answering.iter().filter(|name| **name != end);
         let answering = answering.filter_map(|name| self.state.plugins.get(name));
         let taken = answering.flat_map(|emitted| &emitted.places).cloned().collect();
-        let closing: Vec<&Relations<'a>> = closing.iter().collect();
-        let plugins = plugins::rest(&mut self.ctx, &names, (&closing, &forbidden), taken);
+        let plugins = plugins::rest(&mut self.ctx, &names, (closing, forbidden), taken);
         self.heard(&Part::LastPlugins);
-        Ok(Making { name: end, plugins, closes: false })
+        Making { name: end, plugins, closes: false }
     }
 
     /// Makes all plugins, of these names and the last ones.
-    pub(super) fn all_plugins(&mut self, names: &BTreeSet<Name>) {
-        let made: Result<Vec<Making>, TooMuch> =
-            names.iter().map(|name| self.plugin(name)).collect();
-        // Nothing can be missing that was found a moment ago.
-        let mut made = made.unwrap_or_default();
+    pub(super) fn all_plugins(&mut self, names: &BTreeSet<Name>, found: &Found<'a>) {
+        let none = Relations::default();
+        let all = found.all.iter().map(|((namespace, own), all)| (name(namespace, own), all));
+        let all: BTreeMap<Name, &Relations<'a>> = all.collect();
+        let relations = |name: &Name| all.get(name).copied().unwrap_or(&none);
+        let mut made: Vec<Making> =
+            names.iter().map(|name| self.plugin(name, relations(name))).collect();
         for making in &made {
             self.state.set_plugin(&making.name, Some(making.emitted()));
         }
-        made.extend(self.last_plugins().ok());
+        let closing = made.iter().filter(|making| making.closes);
+        let closing: Vec<&Relations<'a>> = closing.map(|making| relations(&making.name)).collect();
+        made.push(self.last_plugins(&closing, &found.forbidden));
         let instances = |made: &[Making]| -> Vec<Option<String>> {
             let all = made.iter().flat_map(|making| &making.plugins);
             all.map(|plugin| plugin.instance_name.clone()).collect()
@@ -109,14 +106,20 @@ impl<'a> Steps<'a, '_> {
             return Err(TooMuch);
         }
         for name in names {
-            let making = self.plugin(name)?;
+            let relations = self.relations(self.state.mentions_of(name))?;
+            let making = self.plugin(name, &relations);
             let kept = !making.plugins.is_empty() || making.closes;
             if self.state.set_plugin(name, kept.then(|| making.emitted())) {
                 return Err(TooMuch);
             }
         }
         if last || self.state.closes() {
-            let making = self.last_plugins()?;
+            let closing = self.state.closing.iter();
+            let closing = closing.map(|name| self.relations(self.state.mentions_of(name)));
+            let closing: Vec<Relations<'a>> = closing.collect::<Result<_, _>>()?;
+            let closing: Vec<&Relations<'a>> = closing.iter().collect();
+            let forbidden = self.relations(self.state.forbidden_mentions())?;
+            let making = self.last_plugins(&closing, &forbidden);
             if self.state.set_plugin(&making.name, Some(making.emitted())) {
                 return Err(TooMuch);
             }
