@@ -16,6 +16,7 @@ pub mod object;
 pub mod options;
 pub mod outcome;
 pub mod revision;
+pub mod secret;
 pub mod snapshot;
 pub mod status;
 pub mod translate;

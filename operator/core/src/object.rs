@@ -10,6 +10,8 @@ use k8s_openapi::api::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use operator_api::kong as kinds;
+
+use crate::secret::Secret;
 use serde::{Serialize, Serializer};
 
 /// Declares every kind that is read: variant, group, version, name, namespaced.
@@ -278,7 +280,7 @@ macro_rules! objects {
 objects! {
     Namespace => core::Namespace;
     Service => core::Service;
-    Secret => core::Secret;
+    Secret => Secret;
     ConfigMap => core::ConfigMap;
     EndpointSlice => discovery::EndpointSlice;
     IngressClass => networking::IngressClass;

@@ -24,6 +24,7 @@ use operator_api::kong as kinds;
 
 use crate::object::{Object, ObjectRef};
 use crate::outcome::Reason;
+use crate::secret::Secret;
 use directory::Directory;
 pub(crate) use directory::hash_of;
 pub use grants::GrantFrom;
@@ -385,7 +386,7 @@ pub trait Stored: Object + Sized {
 stores! {
     namespaces: core::Namespace;
     services: core::Service;
-    secrets: core::Secret;
+    secrets: Secret;
     config_maps: core::ConfigMap;
     endpoint_slices: discovery::EndpointSlice;
     ingress_classes: networking::IngressClass;

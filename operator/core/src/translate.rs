@@ -26,13 +26,14 @@ mod upstreams;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::{core::v1::Secret, discovery::v1::EndpointSlice};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kong::model::{Document, Plugin, Service, Upstream};
 
 use crate::names::{self, Named};
 use crate::object::{Kind, Object};
 use crate::options::{Gate, Options};
 use crate::outcome::{Outcome, Outcomes};
+use crate::secret::Secret;
 use crate::snapshot::{Objects, Snapshot, Unreadable};
 use certificates::Certificates;
 use class::Classes;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use operator_core::object::{Kind, Object as _, ObjectRef};
+use operator_core::secret::Secret;
 use operator_core::snapshot::{Snapshot, Sources, Stored as _, Unreadable, Wanted, is_offered};
 use serde::Deserialize;
 use tokio::time::timeout;

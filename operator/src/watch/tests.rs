@@ -181,8 +181,9 @@ fn place(world: &World, name: &str, version: &str, value: &str) {
 
 fn values(stores: &Stores) -> Vec<(String, Vec<u8>)> {
     let all = stores.snapshot();
-    let value = |secret: &core::Secret| secret.data.as_ref().unwrap()["value"].0.clone();
-    let named = |secret: &core::Secret| secret.metadata.name.clone().unwrap();
+    let value =
+        |secret: &operator_core::secret::Secret| secret.data.as_ref().unwrap()["value"].0.clone();
+    let named = |secret: &operator_core::secret::Secret| secret.metadata.name.clone().unwrap();
     all.secrets.iter().map(|secret| (named(secret), value(secret))).collect()
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Snapshot, Sources, Stored, Unreadable};
 use crate::object::{Kind, ObjectRef};
+use crate::secret::Secret;
 
 /// Gives an object a uid, unless it has one.
 fn identify(kind: Kind, document: &mut Value) {
@@ -112,7 +113,7 @@ impl Loader {
         decode! {
             Namespace => core::Namespace,
             Service => core::Service,
-            Secret => core::Secret,
+            Secret => Secret,
             ConfigMap => core::ConfigMap,
             EndpointSlice => discovery::EndpointSlice,
             IngressClass => networking::IngressClass,

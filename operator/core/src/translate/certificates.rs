@@ -8,7 +8,7 @@ mod pair;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Secret;
+use crate::secret::Secret;
 use kong::model::{Certificate, Reference, Sni};
 
 pub(super) use authority::{authorities, is_authority};

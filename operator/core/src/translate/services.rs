@@ -23,7 +23,7 @@ pub(crate) struct Assembled<'a> {
     /// The routes.
     pub(crate) routes: Vec<RouteRule<'a>>,
     /// The Secret of the client certificate.
-    pub(crate) client_certificate: Option<&'a k8s_openapi::api::core::v1::Secret>,
+    pub(crate) client_certificate: Option<&'a crate::secret::Secret>,
 }
 
 /// Resolves one rule. The upstream is always made; the service only if its backends agree.
@@ -290,7 +290,7 @@ fn certificate<'a>(
     ctx: &mut Context<'a>,
     origin: Origin<'a>,
     verified: bool,
-) -> Option<&'a k8s_openapi::api::core::v1::Secret> {
+) -> Option<&'a crate::secret::Secret> {
     let name = origin.annotation("konghq.com/client-cert").filter(|name| !name.is_empty())?;
     let namespace = origin.namespace();
     let Some(secret) = ctx.find(|all| &all.secrets, namespace, name) else {

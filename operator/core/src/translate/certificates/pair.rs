@@ -1,6 +1,6 @@
 //! A certificate and its private key, from a Secret: both must be readable and belong together.
 
-use k8s_openapi::api::core::v1::Secret;
+use crate::secret::Secret;
 use x509_parser::asn1_rs::{FromDer, Sequence};
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_PKCS1_RSAENCRYPTION};
 use x509_parser::pem::Pem;

@@ -1,6 +1,6 @@
 //! One credential, read from a labelled Secret. Values never enter a message.
 
-use k8s_openapi::api::core::v1::Secret;
+use crate::secret::Secret;
 use kong::model::{
     Acl, BasicAuth, Consumer, HmacAuth, JwtSecret, KeyAuth, MtlsAuth, OAuth2Credential, Reference,
     Tags,

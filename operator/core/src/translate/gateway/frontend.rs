@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Secret;
+use crate::secret::Secret;
 use kong::model::Plugin;
 use kong::schema::plugin::flotilla_listeners;
 use serde_json::{Value, json};

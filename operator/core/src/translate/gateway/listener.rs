@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Secret;
+use crate::secret::Secret;
 
 use crate::gateway_api::{AllowedRoutes, GROUP, Gateway, Listener, ListenerSet, SecretRef};
 use crate::object::{Kind, Object as _};

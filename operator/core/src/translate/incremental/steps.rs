@@ -6,7 +6,7 @@ mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
+use crate::secret::Secret;
 use kong::model::Upstream;
 
 use super::super::gateway::{Policies, Ranks, frontend};
