@@ -14,8 +14,14 @@ pub const WORKSPACE: Uuid = uuid!("0dc6f45b-8f8d-40d2-a504-473544ee190b");
 /// The id of the entity of this kind (`services`) with this key (`my-service`).
 #[must_use]
 pub fn derive(kind: &str, key: &str) -> Uuid {
+    derive_in(namespace(kind), key)
+}
+
+/// The id of version 5 of a key in a namespace: there is one for almost every entity.
+#[must_use]
+pub fn derive_in(namespace: Uuid, key: &str) -> Uuid {
     // The library's own hash knows nothing of the processor's instructions for it.
-    let hash = Sha1::new().chain_update(namespace(kind)).chain_update(key).finalize();
+    let hash = Sha1::new().chain_update(namespace).chain_update(key).finalize();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     Builder::from_sha1_bytes(bytes).into_uuid()

@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
+use kong::id::derive_in;
 use kong::model::Tags;
-use sha1::{Digest as _, Sha1};
-use uuid::{Builder, Uuid, uuid};
+use uuid::{Uuid, uuid};
 
 use crate::object::{Kind, Object};
 use crate::translate::Origin;
@@ -90,23 +90,14 @@ pub fn id(named: Named, key: &str) -> String {
         Named::Vault => uuid!("66ef8da9-18d3-5bbc-9241-62b0e3ead8f1"),
         Named::Plugin => uuid!("e9b79996-068a-576f-804e-98a685f0a58e"),
     };
-    derived(namespace, key).to_string()
-}
-
-/// A name-based id of version 5. The hash is the one that uses the processor's own instructions: there is an id for
-/// almost every entity.
-fn derived(namespace: Uuid, key: &str) -> Uuid {
-    let hash = Sha1::new().chain_update(namespace.as_bytes()).chain_update(key).finalize();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash[..16]);
-    Builder::from_sha1_bytes(bytes).into_uuid()
+    derive_in(namespace, key).to_string()
 }
 
 /// The id of the licence of a KongLicense.
 #[must_use]
 pub fn license_id(name: &str) -> String {
     let key = format!("{}:{name}", Kind::KongLicense.name());
-    derived(Uuid::nil(), &key).to_string()
+    derive_in(Uuid::nil(), &key).to_string()
 }
 
 /// Writes a wildcard host so that it can stand in a name.

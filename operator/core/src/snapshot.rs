@@ -194,22 +194,16 @@ impl<K: Object> Objects<K> {
 }
 
 impl<K: Object + serde::Serialize> Objects<K> {
-    /// The objects that are in one of both only, or were edited.
-    pub(crate) fn edits_since<'o>(&'o self, older: &'o Self) -> impl Iterator<Item = &'o Arc<K>> {
-        let edit = |(old, new): (Option<&'o Arc<K>>, Option<&'o Arc<K>>)| match (old, new) {
-            (Some(old), Some(new)) => Some(new).filter(|new| edited(&**old) != edited(&***new)),
-            (one, other) => one.or(other),
+    /// The [`differences`](Self::differences) that people made.
+    pub(crate) fn edits_since<'o>(
+        &'o self,
+        older: &'o Self,
+    ) -> impl Iterator<Item = (Option<&'o Arc<K>>, Option<&'o Arc<K>>)> {
+        let is_edit = |(old, new): &(Option<&'o Arc<K>>, Option<&'o Arc<K>>)| match (old, new) {
+            (Some(old), Some(new)) => edited(&***old) != edited(&***new),
+            (Some(_) | None, _) => true,
         };
-        self.differences(older).into_iter().filter_map(edit)
-    }
-
-    fn changed_since<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = ObjectRef> + 'a {
-        let same = |object: &Arc<K>| {
-            older
-                .get(object.namespace(), object.name())
-                .is_some_and(|old| Arc::ptr_eq(old, object) || edited(&**old) == edited(&**object))
-        };
-        self.0.all.iter().filter(move |object| !same(object)).map(Object::reference)
+        self.differences(older).into_iter().filter(is_edit)
     }
 }
 
@@ -332,7 +326,10 @@ macro_rules! stores {
             #[must_use]
             pub fn changed_since(&self, older: &Self) -> Vec<ObjectRef> {
                 let mut all = Vec::new();
-                $(all.extend(self.$field.changed_since(&older.$field));)*
+                $({
+                    let now = self.$field.edits_since(&older.$field).filter_map(|(_, now)| now);
+                    all.extend(now.map(Object::reference));
+                })*
                 all
             }
 

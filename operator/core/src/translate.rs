@@ -23,7 +23,9 @@ mod services;
 mod stream;
 mod upstreams;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -37,6 +39,7 @@ use crate::secret::Secret;
 use crate::snapshot::{Objects, Snapshot, Unreadable};
 use certificates::Certificates;
 use class::Classes;
+use gateway::attach::Gateways;
 use gateway::{Policies, Ranks};
 pub use incremental::{Followed, Incremental};
 use plugins::{Attachments, Found};
@@ -65,6 +68,7 @@ pub(crate) struct Context<'a> {
     pub(crate) class: Classes,
     pub(crate) outcomes: Outcomes<'a>,
     pub(crate) idle: Vec<Plugin>,
+    gateways: OnceCell<Rc<Gateways<'a>>>,
 }
 
 impl<'a> Context<'a> {
@@ -78,7 +82,14 @@ impl<'a> Context<'a> {
             class,
             outcomes: Outcomes::default(),
             idle: Vec::new(),
+            gateways: OnceCell::new(),
         }
+    }
+
+    /// The Gateways that are ours, judged when they are first asked for.
+    pub(crate) fn gateways(&self) -> Rc<Gateways<'a>> {
+        let judge = || Rc::new(Gateways::of(self.snapshot, self.options));
+        Rc::clone(self.gateways.get_or_init(judge))
     }
 
     /// Finds an object by name, and remembers that it was looked for.

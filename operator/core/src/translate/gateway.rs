@@ -47,7 +47,7 @@ pub(super) fn rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
 
 /// The policies on TLS to Services that count.
 pub(super) fn policies<'a>(ctx: &mut Context<'a>) -> Policies<'a> {
-    let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    let gateways = ctx.gateways();
     policy::backend_tls(ctx, &gateways)
 }
 
@@ -57,20 +57,20 @@ pub(super) fn http_rules<'a>(
     routes: Vec<&'a HttpRoute>,
     rules: &mut Rules<'a>,
 ) {
-    let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    let gateways = ctx.gateways();
     http::rules(ctx, &gateways, routes, rules);
 }
 
 /// Adds the rules of routes of all other kinds.
 pub(super) fn other_rules<'a>(ctx: &mut Context<'a>, rules: &mut Rules<'a>) {
-    let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    let gateways = ctx.gateways();
     grpc::rules(ctx, &gateways, rules);
     stream::rules(ctx, &gateways, rules);
 }
 
 /// The certificates of listeners: each pairs a Secret with the hostname that it serves.
 pub(super) fn certificates<'a>(ctx: &mut Context<'a>) -> Vec<ListenerCertificate<'a>> {
-    let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    let gateways = ctx.gateways();
     certificate::of(ctx, &gateways)
 }
 

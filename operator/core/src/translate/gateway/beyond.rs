@@ -241,13 +241,16 @@ pub(super) fn upstreams<'a>(
     demands: &Demands<'_, 'a>,
     rules: &mut Rules<'a>,
 ) {
+    let mut add = |name: String, service| {
+        rules.shares.push((origin, name.clone()));
+        rules.services.insert(name, service);
+    };
     for (index, filter) in demands.filters.iter().enumerate() {
         if let Some(RequestMirror { backend_ref, .. }) = &filter.request_mirror {
             let name = demands.mirror_name(index);
             let references = std::slice::from_ref(backend_ref);
             let service = backend::service(ctx, origin, &name, "http", references);
-            rules.shares.push((origin, name.clone()));
-            rules.services.insert(name, service);
+            add(name, service);
         }
     }
     if demands.differing() {
@@ -258,8 +261,7 @@ pub(super) fn upstreams<'a>(
             let name = demands.backend_name(index);
             let references = std::slice::from_ref(reference);
             let service = backend::service(ctx, origin, &name, "http", references);
-            rules.shares.push((origin, name.clone()));
-            rules.services.insert(name, service);
+            add(name, service);
         }
     }
 }

@@ -11,9 +11,9 @@ use kong::schema::plugin::flotilla_listeners;
 use serde_json::{Value, json};
 
 use super::super::Context;
-use super::attach::{Entry, Gateways};
+use super::attach::Entry;
 use super::listener::{self, Fault};
-use super::service;
+use super::{policy, service};
 use crate::gateway_api::{ClientValidation, Gateway, Listener, SecretRef};
 use crate::object::{Kind, Object as _};
 use crate::options::Options;
@@ -22,8 +22,6 @@ use crate::snapshot::{GrantFrom, Snapshot};
 
 /// The mode in which clients are let in whatever they show.
 const INSECURE: &str = "AllowInsecureFallback";
-/// Where an authority stands in a Secret or ConfigMap.
-const AUTHORITY: &str = "ca.crt";
 
 /// Which certificates clients of a listener must show.
 fn validation<'g>(gateway: &'g Gateway, listener: &Listener) -> Option<&'g ClientValidation> {
@@ -96,15 +94,8 @@ fn authority(
     if namespace != own && !snapshot.granted(from, kind, namespace, name) {
         return Err(fault("RefNotPermitted", "is not permitted by any ReferenceGrant"));
     }
-    let pem = if kind == Kind::Secret {
-        let secret = snapshot.secrets.get(namespace, name);
-        let data = secret.and_then(|secret| secret.data.as_ref()?.get(AUTHORITY));
-        data.map(|data| String::from_utf8_lossy(&data.0).into_owned())
-    } else {
-        let map = snapshot.config_maps.get(namespace, name);
-        map.and_then(|map| map.data.as_ref()?.get(AUTHORITY)).cloned()
-    };
-    pem.filter(|pem| listener::holds_pem(pem.as_bytes(), "CERTIFICATE"))
+    policy::kept(snapshot, kind, namespace, name)
+        .filter(|pem| listener::holds_pem(pem.as_bytes(), "CERTIFICATE"))
         .ok_or_else(|| fault("InvalidCACertificateRef", "holds no certificate"))
 }
 
@@ -167,7 +158,7 @@ pub(crate) fn plugin<'s>(
     id_of: impl Fn(&Secret) -> Option<&'s str>,
 ) -> Option<Plugin> {
     ctx.options.entrances.as_ref()?;
-    let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    let gateways = ctx.gateways();
     let mut entrances: BTreeMap<u16, Value> = BTreeMap::new();
     for entry in gateways.entries.values() {
         let shown = client_certificate(ctx.snapshot, entry.gateway).and_then(Result::ok);

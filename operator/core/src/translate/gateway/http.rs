@@ -75,7 +75,7 @@ pub(in super::super) fn places<'a>(
     ctx: &mut Context<'a>,
     route: &'a HttpRoute,
 ) -> Vec<(u64, Rank)> {
-    let gateways = Gateways::of(ctx.snapshot, ctx.options);
+    let gateways = ctx.gateways();
     match admit(ctx, &gateways, route, &Policies::default()) {
         Some(admitted) if ctx.options.expressions() => expressions::places(&[admitted]),
         Some(_) | None => Vec::new(),

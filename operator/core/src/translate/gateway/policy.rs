@@ -280,6 +280,20 @@ pub(crate) struct Unusable {
     pub(crate) message: String,
 }
 
+/// What a Secret or ConfigMap has where an authority is looked for: nothing if there is no such object, an empty text if it
+/// has none.
+pub(super) fn kept(snapshot: &Snapshot, kind: Kind, namespace: &str, name: &str) -> Option<String> {
+    if kind == Kind::Secret {
+        let secret = snapshot.secrets.get(namespace, name)?;
+        let data = secret.data.as_ref().and_then(|data| data.get(AUTHORITY));
+        return Some(
+            data.map_or_else(String::new, |data| String::from_utf8_lossy(&data.0).into_owned()),
+        );
+    }
+    let map = snapshot.config_maps.get(namespace, name)?;
+    Some(map.data.as_ref().and_then(|data| data.get(AUTHORITY)).cloned().unwrap_or_default())
+}
+
 /// The authority, in PEM, that a policy refers to.
 pub(crate) fn authority(
     snapshot: &Snapshot,
@@ -288,15 +302,9 @@ pub(crate) fn authority(
     reference: &LocalRef,
 ) -> Result<String, Unusable> {
     let LocalRef { group, kind, name } = reference;
-    let pem = match (group.as_str(), kind.as_str()) {
-        ("" | "core", "Secret") => snapshot.secrets.get(namespace, name).map(|secret| {
-            let data = secret.data.as_ref().and_then(|data| data.get(AUTHORITY));
-            data.map(|data| String::from_utf8_lossy(&data.0).into_owned())
-        }),
-        ("" | "core", "ConfigMap") => snapshot.config_maps.get(namespace, name).map(|map| {
-            let data = map.data.as_ref().and_then(|data| data.get(AUTHORITY));
-            data.cloned()
-        }),
+    let holder = match (group.as_str(), kind.as_str()) {
+        ("" | "core", "Secret") => Kind::Secret,
+        ("" | "core", "ConfigMap") => Kind::ConfigMap,
         _ => {
             let message = format!("caCertificateRefs: {kind} is neither Secret nor ConfigMap");
             return Err(Unusable { reason: Reason::Invalid, condition: "InvalidKind", message });
@@ -307,7 +315,7 @@ pub(crate) fn authority(
         let condition = "InvalidCACertificateRef";
         Unusable { reason: Reason::RefNotFound, condition, message }
     };
-    let pem = pem.ok_or_else(|| unusable("does not exist"))?.unwrap_or_default();
+    let pem = kept(snapshot, holder, namespace, name).ok_or_else(|| unusable("does not exist"))?;
     let holds = listener::holds_pem(pem.as_bytes(), "CERTIFICATE");
     if options.engine == Engine::Flotilla && !holds {
         return Err(unusable("holds no authority"));

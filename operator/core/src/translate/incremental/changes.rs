@@ -80,8 +80,9 @@ pub(super) fn between(
             changes.ingresses.insert(name(one.namespace(), one.name()));
         }
     }
-    for one in after.http_routes.edits_since(&before.http_routes) {
-        changes.http_routes.insert(name(one.namespace(), one.name()));
+    for (old, new) in after.http_routes.edits_since(&before.http_routes) {
+        let one = old.or(new);
+        changes.http_routes.extend(one.map(|one| name(one.namespace(), one.name())));
     }
     for (old, new) in after.endpoint_slices.differences(&before.endpoint_slices) {
         let of = |slice: &EndpointSlice| {

@@ -83,15 +83,16 @@ impl<'a> Steps<'a, '_> {
         let closing = made.iter().filter(|making| making.closes);
         let closing: Vec<&Relations<'a>> = closing.map(|making| relations(&making.name)).collect();
         made.push(self.last_plugins(&closing, &found.forbidden));
-        let instances = |made: &[Making]| -> Vec<Option<String>> {
-            let all = made.iter().flat_map(|making| &making.plugins);
-            all.map(|plugin| plugin.instance_name.clone()).collect()
-        };
-        let before = instances(&made);
+        if let Some(last) = made.last() {
+            self.state.set_plugin(&last.name, Some(last.emitted()));
+        }
+        let before: Vec<Vec<String>> = made.iter().map(Making::instances).collect();
         plugins::distinguish(made.iter_mut().flat_map(|making| &mut making.plugins));
-        self.state.distinguished = before != instances(&made);
-        for making in made {
-            self.state.set_plugin(&making.name, Some(making.emitted()));
+        for (making, before) in made.iter().zip(before) {
+            if making.instances() != before {
+                self.state.distinguished = true;
+                self.state.set_plugin(&making.name, Some(making.emitted()));
+            }
         }
     }
 
@@ -129,12 +130,15 @@ impl<'a> Steps<'a, '_> {
 }
 
 impl Making {
+    fn instances(&self) -> Vec<String> {
+        self.plugins.iter().filter_map(|plugin| plugin.instance_name.clone()).collect()
+    }
+
     fn emitted(&self) -> Emitted {
-        let instances = self.plugins.iter().filter_map(|plugin| plugin.instance_name.clone());
         Emitted {
             printed: print::plugins(&self.plugins),
             closes: self.closes,
-            instances: instances.collect(),
+            instances: self.instances(),
             places: plugins::places(&self.plugins),
         }
     }
